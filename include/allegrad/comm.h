@@ -1,0 +1,53 @@
+/** @file comm.h
+ * The communicator, and how ranks agree on a failure. With reduce.h and the parallel HDF5 code of dataset.h the only
+ * user of MPI besides main.
+ *
+ * Rule of the house: agree before you communicate. A rank that failed locally does not leave; it carries its status to
+ * the next agd_comm_agree, from which all ranks return the same code.
+ */
+#ifndef ALLEGRAD_COMM_H
+#define ALLEGRAD_COMM_H
+
+#include <mpi.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "allegrad/real.h"
+#include "allegrad/status.h"
+
+/** A communicator of this program. Borrowed by everybody but its maker. */
+typedef struct agd_comm {
+  MPI_Comm mpi;
+  int rank, size;
+} agd_comm;
+
+#ifdef ALLEGRAD_DOUBLE
+#define AGD_MPI_REAL MPI_DOUBLE
+#else
+#define AGD_MPI_REAL MPI_FLOAT
+#endif
+
+/** Duplicates `base` (MPI_COMM_WORLD as a rule). Collective on base. MPI errors on it end the job. */
+void agd_comm_create(MPI_Comm base, agd_comm *out);
+
+/** Releases the duplicate. Collective on comm. */
+void agd_comm_destroy(agd_comm *comm);
+
+/** Refuses a process that thinks it is alone although a launcher started several (a program of one MPI under the
+ * other's mpirun): size 1 while OMPI_COMM_WORLD_SIZE, PMI_SIZE, PMIX_RANK or SLURM_NTASKS (with SLURM_STEP_ID) say
+ * more. Not collective. @return AGD_OK, or AGD_EUSAGE with a message naming the launcher */
+agd_code agd_comm_check_launcher(const agd_comm *comm, agd_status *st);
+
+/** Agrees on an outcome: if any rank's status failed, all ranks return the code of the lowest failing rank, and every
+ * rank's status holds its code and message. Collective on comm; one small allreduce when all is well.
+ * @param st  in: this rank's outcome (AGD_OK or failed); out: the agreed one */
+agd_code agd_comm_agree(const agd_comm *comm, agd_status *st);
+
+/** Sends `size` bytes of rank 0 to all, any size. Collective on comm; size equal on all ranks. */
+void agd_comm_broadcast(const agd_comm *comm, void *bytes, size_t size);
+
+/** Replaces n doubles by their sum over ranks, folded in rank order: the same bits on every rank.
+ * Collective on comm; n equal on all ranks. */
+void agd_comm_sum(const agd_comm *comm, double *values, size_t n);
+
+#endif

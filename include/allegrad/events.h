@@ -1,0 +1,25 @@
+/** @file events.h
+ * TensorBoard event files with scalars, as Keras' TensorBoard callback lays them out: TFRecord framing with masked
+ * CRC32C (ISA-L), protobuf messages (protobuf-c). One process writes a file. Not collective.
+ */
+#ifndef ALLEGRAD_EVENTS_H
+#define ALLEGRAD_EVENTS_H
+
+#include <stdint.h>
+
+#include "allegrad/status.h"
+
+typedef struct agd_events agd_events;
+
+/** Creates `folder` if needed and a new events.out.tfevents.* file in it, with its version record. AGD_EDATA on
+ * failure. */
+agd_code agd_events_open(const char *folder, agd_events **out, agd_status *st);
+
+/** Appends one scalar and flushes. `wall_time` in seconds since 1970. */
+agd_code agd_events_scalar(agd_events *events, const char *tag, int64_t step, double value, double wall_time,
+                           agd_status *st);
+
+/** Closes and nulls; NULL is fine. AGD_EDATA when the last bytes could not be written. */
+agd_code agd_events_close(agd_events **events, agd_status *st);
+
+#endif

@@ -1,0 +1,40 @@
+/** @file predictor.h
+ * Predicting from a saved model: what a simulation code links. No MPI_Init, no communicator, one process.
+ *
+ *     agd_predictor *p;
+ *     agd_status st = {0};
+ *     if (agd_predictor_open("run/final.weights.h5", NULL, &p, &st) != AGD_OK) { fputs(st.message, stderr); ... }
+ *     agd_predictor_run(p, x, rows, y, &st);
+ *     agd_predictor_close(&p);
+ */
+#ifndef ALLEGRAD_PREDICTOR_H
+#define ALLEGRAD_PREDICTOR_H
+
+#include <stddef.h>
+
+#include "allegrad/model.h"
+#include "allegrad/names.h"
+#include "allegrad/status.h"
+
+typedef struct agd_predictor agd_predictor;
+
+/** Opens a weights file (a path, not a run folder).
+ * @param spec  NULL for a file of ours; a file of Keras needs the model it belongs to
+ * @param out   released with agd_predictor_close; NULL on failure
+ * @return AGD_OK, AGD_EUSAGE (foreign file without spec), AGD_EDATA. Not collective. */
+agd_code agd_predictor_open(const char *path, const agd_model_spec *spec, agd_predictor **out, agd_status *st);
+
+/** Releases and nulls; NULL is fine. */
+void agd_predictor_close(agd_predictor **predictor);
+
+size_t agd_predictor_inputs(const agd_predictor *predictor);
+size_t agd_predictor_outputs(const agd_predictor *predictor);
+/** Column names the model was trained on; empty lists for a foreign file. Borrowed. */
+const agd_names *agd_predictor_x_names(const agd_predictor *predictor);
+const agd_names *agd_predictor_y_names(const agd_predictor *predictor);
+
+/** y [rows, outputs] = model(x [rows, inputs]), row-major, inference mode. x is raw: a standardisation that the model
+ * was trained with is applied here, in double. A predictor is used by one thread at a time. Not collective. */
+agd_code agd_predictor_run(agd_predictor *predictor, const agd_real *x, size_t rows, agd_real *y, agd_status *st);
+
+#endif

@@ -1,0 +1,58 @@
+/** @file shard.h
+ * Which rank holds which rows when: pure arithmetic, no MPI, no table of N.
+ *
+ * An epoch is the sequence of positions 0 .. rows-1. Position p belongs to step p / batch; within a step the global
+ * batch is cut into contiguous slices, rank 0 first, that differ by one row at most (the first ranks get the extra
+ * ones). The row at position p is agd_permute(order, p). Not collective.
+ */
+#ifndef ALLEGRAD_SHARD_H
+#define ALLEGRAD_SHARD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "allegrad/permute.h"
+
+/** A contiguous range [first, first + count). */
+typedef struct agd_range {
+  uint64_t first, count;
+} agd_range;
+
+/** The part of [0, total) that belongs to `rank` of `size`; parts differ by one at most, total may be < size. */
+agd_range agd_slice(uint64_t total, int size, int rank);
+
+/** The rank whose slice of [0, total) holds `index`: the inverse of agd_slice. index < total. */
+int agd_slice_owner(uint64_t total, int size, uint64_t index);
+
+/** The training rows of an epoch over ranks. Plain value. */
+typedef struct agd_shard_plan {
+  uint64_t rows;  /**< training rows */
+  uint64_t batch; /**< global batch */
+  int size;       /**< ranks */
+} agd_shard_plan;
+
+/** Steps of an epoch: ceil(rows / batch). */
+uint64_t agd_plan_steps(const agd_shard_plan *plan);
+
+/** Rows of the global batch of step s (the last may be short). */
+uint64_t agd_plan_step_rows(const agd_shard_plan *plan, uint64_t step);
+
+/** Rows that `rank` holds in an epoch. */
+uint64_t agd_plan_shard_rows(const agd_shard_plan *plan, int rank);
+
+/** Where the slice of `rank` of step s starts in its shard, and how many rows it has. */
+agd_range agd_plan_local(const agd_shard_plan *plan, int rank, uint64_t step);
+
+/** The position in the epoch of the local row `index` of `rank`; index < agd_plan_shard_rows. */
+uint64_t agd_plan_position(const agd_shard_plan *plan, int rank, uint64_t index);
+
+/** Rank and local index of a position; position < rows. */
+void agd_plan_owner(const agd_shard_plan *plan, uint64_t position, int *rank, uint64_t *index);
+
+/** The order of rows of an epoch (0, 1, ...): a fresh keyed permutation, or the identity when not shuffled. */
+agd_permutation agd_epoch_order(uint64_t rows, int shuffled, uint64_t seed, uint64_t epoch);
+
+/** Training rows of N: floor(N (1 - validation_split)), as Keras computes it. */
+uint64_t agd_training_rows(uint64_t n, double validation_split);
+
+#endif
