@@ -23,8 +23,9 @@ typedef enum agd_trailer_state {
   AGD_TRAILER_BROKEN /**< a trailer whose length or digest does not fit */
 } agd_trailer_state;
 
-/** Writes content and its trailer to `path`: temporary name in the same folder, write, fsync, rename, fsync of the
- * folder, read back and compare the digest. On failure the temporary file is removed and an old `path` stays as it was.
+/** Writes content to `path`, with or without a trailer: temporary name in the same folder, write, fsync, read back and
+ * compare the digest, rename, fsync of the folder. On failure the temporary file is removed and an old `path` stays as
+ * it was. A path that is a folder, a symbolic link or a device is refused.
  * @return AGD_OK or AGD_EDATA with the path and the system's reason (disk full, permission, ...) */
 agd_code agd_file_replace(const char *path, const void *content, size_t size, bool trailer, agd_status *st);
 
@@ -32,6 +33,10 @@ agd_code agd_file_replace(const char *path, const void *content, size_t size, bo
  * @param content  receives the file's bytes (without a valid trailer), owned by the caller, agd_release
  * @return AGD_OK, or AGD_EDATA when the file is missing, empty, no regular file or cannot be read */
 agd_code agd_file_read(const char *path, void **content, size_t *size, agd_trailer_state *state, agd_status *st);
+
+/** Looks at the trailer of a file of any size without holding the file in memory.
+ * @return AGD_OK, or AGD_EDATA when the file is missing, empty, no regular file or cannot be read */
+agd_code agd_file_verify(const char *path, agd_trailer_state *state, agd_status *st);
 
 /** SHA-256 of bytes. */
 agd_code agd_sha256(const void *bytes, size_t size, unsigned char digest[32], agd_status *st);

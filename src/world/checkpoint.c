@@ -1,0 +1,352 @@
+#include "allegrad/checkpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "allegrad/memory.h"
+
+enum { DIGEST = 32, PIECE = 1 << 18, PATH_SIZE = 4096 };
+
+/* The trailer's fields, by offset. */
+enum { AT_MAGIC = 0, AT_VERSION = 8, AT_SIZE = 12, AT_LENGTH = 16, AT_DIGEST = 32 };
+static const unsigned char magic[8] = {'A', 'G', 'D', 'T', 'R', 'A', 'I', 'L'};
+enum { TRAILER_VERSION = 1 };
+
+static void put_le(unsigned char *to, uint64_t value, int bytes) {
+  for (int i = 0; i < bytes; i++) to[i] = (unsigned char)(value >> (8 * i));
+}
+
+static void trailer_build(unsigned char trailer[AGD_TRAILER_SIZE], size_t length, const unsigned char digest[DIGEST]) {
+  memset(trailer, 0, AGD_TRAILER_SIZE);
+  memcpy(trailer + AT_MAGIC, magic, sizeof magic);
+  put_le(trailer + AT_VERSION, TRAILER_VERSION, 4);
+  put_le(trailer + AT_SIZE, AGD_TRAILER_SIZE, 4);
+  put_le(trailer + AT_LENGTH, length, 8);
+  memcpy(trailer + AT_DIGEST, digest, DIGEST);
+}
+
+agd_code agd_sha256(const void *bytes, size_t size, unsigned char digest[32], agd_status *st) {
+  if (EVP_Digest(bytes, size, digest, NULL, EVP_sha256(), NULL) != 1)
+    return agd_fail(st, AGD_EDATA, "libcrypto cannot compute a SHA-256");
+  return AGD_OK;
+}
+
+/* Reads exactly size bytes at offset; 0, or an errno (EIO when the file ends before). */
+static int read_at(int fd, void *to, size_t size, off_t offset) {
+  char *at = to;
+  while (size > 0) {
+    const ssize_t got = pread(fd, at, size, offset);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return got < 0 ? errno : EIO;
+    at += got, offset += got, size -= (size_t)got;
+  }
+  return 0;
+}
+
+static int write_all(int fd, const void *from, size_t size) {
+  const char *at = from;
+  while (size > 0) {
+    const ssize_t put = write(fd, at, size);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) return put < 0 ? errno : ENOSPC;
+    at += put, size -= (size_t)put;
+  }
+  return 0;
+}
+
+/* SHA-256 of the first `length` bytes of an open file, read piece by piece. */
+static agd_code digest_of_file(int fd, const char *path, size_t length, unsigned char digest[DIGEST], agd_status *st) {
+  void *piece;
+  AGD_TRY(agd_allocate(PIECE, 1, "a piece of a file", &piece, st));
+  EVP_MD_CTX *context = EVP_MD_CTX_new();
+  bool good = context != NULL && EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1;
+  int error = 0;
+  for (size_t done = 0; done < length && good && error == 0;) {
+    const size_t part = length - done < PIECE ? length - done : PIECE;
+    error = read_at(fd, piece, part, (off_t)done);
+    if (error == 0) good = EVP_DigestUpdate(context, piece, part) == 1;
+    done += part;
+  }
+  if (error == 0 && good) good = EVP_DigestFinal_ex(context, digest, NULL) == 1;
+  EVP_MD_CTX_free(context);
+  agd_release(&piece);
+  if (error != 0) return agd_fail(st, AGD_EDATA, "cannot read %s: %s", path, strerror(error));
+  if (!good) return agd_fail(st, AGD_EDATA, "libcrypto cannot compute the SHA-256 of %s", path);
+  return AGD_OK;
+}
+
+/* Opens a regular file for reading. O_NONBLOCK, so that a FIFO without a writer is refused instead of waited for. */
+static agd_code open_regular(const char *path, int *fd, size_t *size, agd_status *st) {
+  *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (*fd < 0) return agd_fail(st, AGD_EDATA, "cannot open %s: %s", path, strerror(errno));
+  struct stat info;
+  agd_code code = AGD_OK;
+  if (fstat(*fd, &info) != 0)
+    code = agd_fail(st, AGD_EDATA, "cannot read %s: %s", path, strerror(errno));
+  else if (!S_ISREG(info.st_mode))
+    code =
+        agd_fail(st, AGD_EDATA, "%s is %s, not a file", path, S_ISDIR(info.st_mode) ? "a folder" : "a device or pipe");
+  else if (info.st_size == 0)
+    code = agd_fail(st, AGD_EDATA, "%s is empty", path);
+  else
+    *size = (size_t)info.st_size;
+  if (code != AGD_OK) close(*fd);
+  return code;
+}
+
+static bool is_trailer(const unsigned char bytes[AGD_TRAILER_SIZE]) { return memcmp(bytes, magic, sizeof magic) == 0; }
+
+/* Whether a trailer is the one that belongs to `length` bytes with this digest. */
+static agd_trailer_state judge(const unsigned char found[AGD_TRAILER_SIZE], size_t length,
+                               const unsigned char digest[DIGEST]) {
+  unsigned char expected[AGD_TRAILER_SIZE];
+  trailer_build(expected, length, digest);
+  return memcmp(found, expected, sizeof expected) == 0 ? AGD_TRAILER_VALID : AGD_TRAILER_BROKEN;
+}
+
+static agd_code verify_open(int fd, const char *path, size_t size, agd_trailer_state *state, agd_status *st) {
+  unsigned char found[AGD_TRAILER_SIZE], digest[DIGEST];
+  *state = AGD_TRAILER_NONE;
+  if (size < AGD_TRAILER_SIZE) return AGD_OK;
+  const size_t length = size - AGD_TRAILER_SIZE;
+  const int error = read_at(fd, found, sizeof found, (off_t)length);
+  if (error != 0) return agd_fail(st, AGD_EDATA, "cannot read %s: %s", path, strerror(error));
+  if (!is_trailer(found)) return AGD_OK;
+  AGD_TRY(digest_of_file(fd, path, length, digest, st));
+  *state = judge(found, length, digest);
+  return AGD_OK;
+}
+
+agd_code agd_file_verify(const char *path, agd_trailer_state *state, agd_status *st) {
+  int fd;
+  size_t size;
+  AGD_TRY(open_regular(path, &fd, &size, st));
+  const agd_code code = verify_open(fd, path, size, state, st);
+  close(fd);
+  return code;
+}
+
+/* The digest is taken of the bytes in memory, so that what was verified is what is used. */
+static agd_code read_open(int fd, const char *path, unsigned char *bytes, size_t *size, agd_trailer_state *state,
+                          agd_status *st) {
+  const int error = read_at(fd, bytes, *size, 0);
+  if (error != 0) return agd_fail(st, AGD_EDATA, "cannot read %s: %s", path, strerror(error));
+  *state = AGD_TRAILER_NONE;
+  if (*size < AGD_TRAILER_SIZE) return AGD_OK;
+  const size_t length = *size - AGD_TRAILER_SIZE;
+  if (!is_trailer(bytes + length)) return AGD_OK;
+  unsigned char digest[DIGEST];
+  AGD_TRY(agd_sha256(bytes, length, digest, st));
+  *state = judge(bytes + length, length, digest);
+  if (*state == AGD_TRAILER_VALID) *size = length;
+  return AGD_OK;
+}
+
+agd_code agd_file_read(const char *path, void **content, size_t *size, agd_trailer_state *state, agd_status *st) {
+  int fd;
+  *content = NULL, *size = 0;
+  AGD_TRY(open_regular(path, &fd, size, st));
+  agd_code code = agd_allocate(*size, 1, path, content, st);
+  if (code == AGD_OK) code = read_open(fd, path, *content, size, state, st);
+  close(fd);
+  if (code != AGD_OK) agd_release(content);
+  return code;
+}
+
+/* Makes a new file beside `path`. O_EXCL and a number, because two nodes that share a disk can have equal process ids;
+ * mode 0666, so that the umask alone decides who reads the result. */
+static int open_temporary(const char *path, char name[PATH_SIZE]) {
+  for (int attempt = 0; attempt < 100; attempt++) {
+    const int length = snprintf(name, PATH_SIZE, "%s.%ld-%d.tmp", path, (long)getpid(), attempt);
+    if (length < 0 || length >= PATH_SIZE) {
+      errno = ENAMETOOLONG;
+      return -1;
+    }
+    const int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd >= 0 || errno != EEXIST) return fd;
+  }
+  return -1;
+}
+
+/* What a file is to hold. */
+typedef struct image {
+  const void *content;
+  size_t size;
+  unsigned char digest[DIGEST]; /* of content */
+  unsigned char trailer[AGD_TRAILER_SIZE];
+  size_t tail; /* bytes of the trailer to write: all or none */
+} image;
+
+/* Compares what is on the disk with what was meant to be written. */
+static agd_code read_back(int fd, const char *path, const image *meant, agd_status *st) {
+  unsigned char digest[DIGEST], trailer[AGD_TRAILER_SIZE];
+  /* Asks the kernel to forget its copy, so that the disk is read. */
+  posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  AGD_TRY(digest_of_file(fd, path, meant->size, digest, st));
+  const int error = read_at(fd, trailer, meant->tail, (off_t)meant->size);
+  if (error != 0) return agd_fail(st, AGD_EDATA, "cannot read %s back: %s", path, strerror(error));
+  if (memcmp(digest, meant->digest, DIGEST) != 0 || memcmp(trailer, meant->trailer, meant->tail) != 0)
+    return agd_fail(st, AGD_EDATA, "the disk returned other bytes than were written to %s", path);
+  return AGD_OK;
+}
+
+/* write, fsync, read back, close. A failed fsync is final: a second one would report success for lost pages. */
+static agd_code fill(int fd, const char *path, const image *meant, agd_status *st) {
+  int error = write_all(fd, meant->content, meant->size);
+  if (error == 0) error = write_all(fd, meant->trailer, meant->tail);
+  if (error == 0 && fsync(fd) != 0) error = errno;
+  agd_code code = AGD_OK;
+  if (error != 0) code = agd_fail(st, AGD_EDATA, "cannot write %s: %s", path, strerror(error));
+  if (code == AGD_OK) code = read_back(fd, path, meant, st);
+  if (close(fd) != 0 && code == AGD_OK) code = agd_fail(st, AGD_EDATA, "cannot write %s: %s", path, strerror(errno));
+  return code;
+}
+
+/* The name in a folder is only durable once the folder itself is written. */
+static agd_code sync_folder(const char *path, agd_status *st) {
+  char folder[PATH_SIZE];
+  const char *slash = strrchr(path, '/');
+  const int length = slash == NULL ? 1 : slash == path ? 1 : (int)(slash - path);
+  snprintf(folder, sizeof folder, "%.*s", length, slash == NULL ? "." : path);
+  const int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  /* EINVAL: a file system that has nothing to write for a folder. */
+  const int error = fd < 0 || (fsync(fd) != 0 && errno != EINVAL) ? errno : 0;
+  if (fd >= 0) close(fd);
+  if (error != 0) return agd_fail(st, AGD_EDATA, "cannot write the folder %s: %s", folder, strerror(error));
+  return AGD_OK;
+}
+
+/* A rename over a symbolic link would leave its target stale, one over a folder or a device fails or destroys it. */
+static agd_code refuse_special(const char *path, agd_status *st) {
+  struct stat info;
+  if (lstat(path, &info) != 0 || S_ISREG(info.st_mode)) return AGD_OK;
+  const char *what = S_ISDIR(info.st_mode)   ? "a folder"
+                     : S_ISLNK(info.st_mode) ? "a symbolic link"
+                                             : "a device or pipe";
+  return agd_fail(st, AGD_EDATA, "cannot write %s: it is %s; name a file", path, what);
+}
+
+agd_code agd_file_replace(const char *path, const void *content, size_t size, bool trailer, agd_status *st) {
+  char temporary[PATH_SIZE];
+  image meant = {.content = content, .size = size, .tail = trailer ? AGD_TRAILER_SIZE : 0};
+  AGD_TRY(agd_sha256(content, size, meant.digest, st));
+  trailer_build(meant.trailer, size, meant.digest);
+  AGD_TRY(refuse_special(path, st));
+  const int fd = open_temporary(path, temporary);
+  if (fd < 0) return agd_fail(st, AGD_EDATA, "cannot write %s: %s", path, strerror(errno));
+  agd_code code = fill(fd, path, &meant, st);
+  if (code == AGD_OK && rename(temporary, path) != 0)
+    code = agd_fail(st, AGD_EDATA, "cannot write %s: %s", path, strerror(errno));
+  if (code != AGD_OK) {
+    unlink(temporary);
+    return code;
+  }
+  return sync_folder(path, st);
+}
+
+/* A checkpoint in a folder: its number and name. */
+typedef struct entry {
+  uint64_t step;
+  char name[256];
+} entry;
+
+typedef struct entries {
+  size_t count;
+  entry *list;
+} entries;
+
+/* step-<digits>.weights.h5, and nothing else. */
+static bool parse_name(const char *name, uint64_t *step) {
+  static const char head[] = "step-", tail[] = ".weights.h5";
+  if (strncmp(name, head, sizeof head - 1) != 0) return false;
+  const char *digits = name + sizeof head - 1;
+  const size_t count = strspn(digits, "0123456789");
+  if (count == 0 || count > 19 || strcmp(digits + count, tail) != 0) return false;
+  *step = strtoull(digits, NULL, 10);
+  return true;
+}
+
+static int newest_first(const void *a, const void *b) {
+  const uint64_t x = ((const entry *)a)->step, y = ((const entry *)b)->step;
+  return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* The checkpoints of a folder, newest first; release the list with free. */
+static agd_code list_checkpoints(const char *folder, entries *found, agd_status *st) {
+  *found = (entries){0};
+  DIR *stream = opendir(folder);
+  if (stream == NULL) return agd_fail(st, AGD_EDATA, "cannot read the folder %s: %s", folder, strerror(errno));
+  for (const struct dirent *item; (item = readdir(stream)) != NULL;) {
+    uint64_t step;
+    if (!parse_name(item->d_name, &step)) continue;
+    entry *grown = realloc(found->list, (found->count + 1) * sizeof *grown);
+    if (grown == NULL) {
+      closedir(stream);
+      free(found->list);
+      return agd_fail(st, AGD_EDATA, "out of memory: the list of checkpoints in %s", folder);
+    }
+    found->list = grown;
+    entry *added = &found->list[found->count++];
+    added->step = step;
+    snprintf(added->name, sizeof added->name, "%s", item->d_name);
+  }
+  closedir(stream);
+  if (found->count > 0) qsort(found->list, found->count, sizeof *found->list, newest_first);
+  return AGD_OK;
+}
+
+static agd_code join(const char *folder, const char *name, char *path, size_t size, agd_status *st) {
+  const int length = snprintf(path, size, "%s/%s", folder, name);
+  if (length < 0 || (size_t)length >= size) return agd_fail(st, AGD_EDATA, "the path %s/%s is too long", folder, name);
+  return AGD_OK;
+}
+
+agd_code agd_checkpoints_prune(const char *folder, size_t keep, agd_status *st) {
+  if (keep == 0) return AGD_OK;
+  entries found;
+  AGD_TRY(list_checkpoints(folder, &found, st));
+  agd_code code = AGD_OK;
+  for (size_t i = keep; i < found.count && code == AGD_OK; i++) {
+    char path[PATH_SIZE];
+    code = join(folder, found.list[i].name, path, sizeof path, st);
+    if (code == AGD_OK && unlink(path) != 0 && errno != ENOENT)
+      code = agd_fail(st, AGD_EDATA, "cannot remove the old checkpoint %s: %s", path, strerror(errno));
+  }
+  free(found.list);
+  return code;
+}
+
+/* Whether a checkpoint can be used; if not, says why through note. */
+static bool usable(const char *path, void (*note)(const char *)) {
+  agd_status st = {0};
+  agd_trailer_state state;
+  if (agd_file_verify(path, &state, &st) == AGD_OK) {
+    if (state == AGD_TRAILER_VALID) return true;
+    agd_fail(&st, AGD_EDATA, "%s is damaged (its checksum %s)", path,
+             state == AGD_TRAILER_NONE ? "is missing" : "does not fit");
+  }
+  if (note != NULL) note(st.message);
+  return false;
+}
+
+agd_code agd_checkpoints_newest(const char *folder, char *path, size_t size, void (*note)(const char *),
+                                agd_status *st) {
+  entries found;
+  AGD_TRY(list_checkpoints(folder, &found, st));
+  agd_code code = AGD_OK;
+  bool good = false;
+  for (size_t i = 0; i < found.count && code == AGD_OK && !good; i++) {
+    code = join(folder, found.list[i].name, path, size, st);
+    if (code == AGD_OK) good = usable(path, note);
+  }
+  free(found.list);
+  if (code == AGD_OK && !good) code = agd_fail(st, AGD_EDATA, "%s holds no valid checkpoint", folder);
+  return code;
+}
