@@ -46,8 +46,7 @@ agd_code agd_comm_agree(const agd_comm *comm, agd_status *st);
 /** Sends `size` bytes of rank 0 to all, any size. Collective on comm; size equal on all ranks. */
 void agd_comm_broadcast(const agd_comm *comm, void *bytes, size_t size);
 
-/** Replaces n doubles by their sum over ranks, folded in rank order: the same bits on every rank.
- * Collective on comm; n equal on all ranks. */
+/** Replaces n doubles (n below 2^31) by their sum over ranks. Collective on comm; n equal on all ranks. */
 void agd_comm_sum(const agd_comm *comm, double *values, size_t n);
 
 #endif

@@ -1,0 +1,80 @@
+#include "allegrad/comm.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+void agd_comm_create(MPI_Comm base, agd_comm *out) {
+  MPI_Comm_dup(base, &out->mpi);
+  MPI_Comm_set_errhandler(out->mpi, MPI_ERRORS_ARE_FATAL);
+  MPI_Comm_rank(out->mpi, &out->rank);
+  MPI_Comm_size(out->mpi, &out->size);
+}
+
+void agd_comm_destroy(agd_comm *comm) { MPI_Comm_free(&comm->mpi); }
+
+/* A whole number above zero in an environment variable, else 0. */
+static long environment_number(const char *name) {
+  const char *text = getenv(name);
+  if (text == NULL || *text == '\0') return 0;
+  char *end = NULL;
+  errno = 0;
+  const long value = strtol(text, &end, 10);
+  return errno == 0 && *end == '\0' && value > 0 ? value : 0;
+}
+
+/* What each launcher tells its processes about how many (or which) they are. */
+static const struct launcher_sign {
+  const char *variable;
+  long alone; /* the largest value that a single process can see */
+  const char *launcher;
+} LAUNCHER_SIGN[] = {
+    {"OMPI_COMM_WORLD_SIZE", 1, "Open MPI's mpirun"},
+    {"PMI_SIZE", 1, "MPICH's mpiexec (Hydra)"},
+    {"PMIX_RANK", 0, "a PMIx launcher"},
+    {"SLURM_NTASKS", 1, "Slurm's srun"},
+};
+
+agd_code agd_comm_check_launcher(const agd_comm *comm, agd_status *st) {
+  if (comm->size > 1) return AGD_OK;
+  for (size_t s = 0; s < sizeof LAUNCHER_SIGN / sizeof *LAUNCHER_SIGN; s++) {
+    const struct launcher_sign *sign = &LAUNCHER_SIGN[s];
+    /* In a batch script, outside any srun step, SLURM_NTASKS only tells what was asked for. */
+    if (strcmp(sign->variable, "SLURM_NTASKS") == 0 && getenv("SLURM_STEP_ID") == NULL) continue;
+    const long value = environment_number(sign->variable);
+    if (value <= sign->alone) continue;
+    char library[MPI_MAX_LIBRARY_VERSION_STRING];
+    int length = 0;
+    MPI_Get_library_version(library, &length);
+    library[strcspn(library, ",\n")] = '\0';
+    return agd_fail(st, AGD_EUSAGE,
+                    "started by %s (%s=%ld), but the MPI that allegrad was built with (%s) sees a single process; use "
+                    "that MPI's own launcher",
+                    sign->launcher, sign->variable, value, library);
+  }
+  return AGD_OK;
+}
+
+agd_code agd_comm_agree(const agd_comm *comm, agd_status *st) {
+  int mine = st->code == AGD_OK ? comm->size : comm->rank, first = 0;
+  MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, comm->mpi);
+  if (first == comm->size) return AGD_OK;
+  MPI_Bcast(st, (int)sizeof *st, MPI_BYTE, first, comm->mpi);
+  return st->code;
+}
+
+void agd_comm_broadcast(const agd_comm *comm, void *bytes, size_t size) {
+  char *at = bytes;
+  while (size > 0) {
+    const size_t piece = size < INT_MAX ? size : INT_MAX;
+    MPI_Bcast(at, (int)piece, MPI_BYTE, 0, comm->mpi);
+    at += piece;
+    size -= piece;
+  }
+}
+
+void agd_comm_sum(const agd_comm *comm, double *values, size_t n) {
+  AGD_REQUIRE(n <= INT_MAX);
+  MPI_Allreduce(MPI_IN_PLACE, values, (int)n, MPI_DOUBLE, MPI_SUM, comm->mpi);
+}
