@@ -42,6 +42,10 @@ allegrad_pkg(PROTOBUF_C libprotobuf-c libprotobuf-c-dev)
 allegrad_pkg(ISAL libisal libisal-dev)
 allegrad_lib(csv csv.h csv libcsv-dev)
 
-find_path(XSMM_INCLUDE libxsmm.h)
-find_library(XSMM_LIBRARY xsmm)
-find_library(XSMM_NOBLAS_LIBRARY xsmmnoblas)
+# Optional: without it OpenBLAS computes every product. Static in Debian; its own BLAS calls are OpenBLAS's.
+pkg_check_modules(XSMM QUIET IMPORTED_TARGET GLOBAL libxsmm)
+if(XSMM_FOUND)
+  message(STATUS "libxsmm ${XSMM_VERSION}: small matrix products are compiled at run time")
+else()
+  message(STATUS "libxsmm was not found: OpenBLAS computes every product. Debian: apt-get install libxsmm-dev")
+endif()
