@@ -18,4 +18,8 @@ bool agd_number_parse(const char *text, double *out);
 /** Writes a finite number with the fewest significant digits that agd_number_parse reads back to the same double. */
 void agd_number_format(double value, char text[AGD_NUMBER_SIZE]);
 
+/** Writes any number with up to `digits` (1..17) significant digits: 9 bring every float back. "nan", "inf" and "-inf"
+ * are what agd_number_parse refuses. */
+void agd_number_format_digits(double value, int digits, char text[AGD_NUMBER_SIZE]);
+
 #endif

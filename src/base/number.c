@@ -15,7 +15,7 @@ static locale_t c_locale(void) {
   return locale;
 }
 
-static size_t digits(const char **text) {
+static size_t skip_digits(const char **text) {
   const size_t length = strspn(*text, "0123456789");
   *text += length;
   return length;
@@ -24,16 +24,16 @@ static size_t digits(const char **text) {
 /* Whether the text has the form of a number. */
 static bool well_formed(const char *text) {
   if (*text == '+' || *text == '-') text++;
-  size_t mantissa = digits(&text);
+  size_t mantissa = skip_digits(&text);
   if (*text == '.') {
     text++;
-    mantissa += digits(&text);
+    mantissa += skip_digits(&text);
   }
   if (mantissa == 0) return false;
   if (*text == 'e' || *text == 'E') {
     text++;
     if (*text == '+' || *text == '-') text++;
-    if (digits(&text) == 0) return false;
+    if (skip_digits(&text) == 0) return false;
   }
   return *text == '\0';
 }
@@ -58,6 +58,14 @@ void agd_number_format(double value, char text[AGD_NUMBER_SIZE]) {
     snprintf(text, AGD_NUMBER_SIZE, "%.*g", precision, value);
     if (strtod(text, NULL) == value) break;
   }
+  uselocale(previous);
+  freelocale(locale);
+}
+
+void agd_number_format_digits(double value, int digits, char text[AGD_NUMBER_SIZE]) {
+  AGD_REQUIRE(digits >= 1 && digits <= 17);
+  const locale_t locale = c_locale(), previous = uselocale(locale);
+  snprintf(text, AGD_NUMBER_SIZE, "%.*g", digits, isnan(value) ? fabs(value) : value); /* no "-nan" */
   uselocale(previous);
   freelocale(locale);
 }

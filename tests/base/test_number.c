@@ -60,6 +60,27 @@ static void test_fewest_digits(void **state) {
   }
 }
 
+static void test_given_digits(void **state) {
+  (void)state;
+  const struct {
+    double value;
+    int digits;
+    const char *text;
+  } cases[] = {{1.0 / 3, 9, "0.333333333"},
+               {0.5, 9, "0.5"},
+               {1234567890123, 9, "1.23456789e+12"},
+               {-2.2250738585072014e-308, 17, "-2.2250738585072014e-308"},
+               {NAN, 9, "nan"},
+               {-(double)NAN, 9, "nan"},
+               {INFINITY, 9, "inf"},
+               {-(double)INFINITY, 9, "-inf"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char text[AGD_NUMBER_SIZE];
+    agd_number_format_digits(cases[i].value, cases[i].digits, text);
+    assert_string_equal(text, cases[i].text);
+  }
+}
+
 static void round_trip(double value) {
   char text[AGD_NUMBER_SIZE];
   agd_number_format(value, text);
@@ -121,6 +142,8 @@ static void test_a_decimal_comma_changes_nothing(void **state) {
   assert_string_equal(text, "0,5"); /* the trap is set */
   agd_number_format(0.5, text);
   assert_string_equal(text, "0.5");
+  agd_number_format_digits(0.5, 9, text);
+  assert_string_equal(text, "0.5");
   double value = 0;
   assert_true(agd_number_parse("0.25", &value));
   assert_true(value == 0.25);
@@ -131,9 +154,11 @@ static void test_a_decimal_comma_changes_nothing(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_numbers_are_read), cmocka_unit_test(test_everything_else_is_refused),
-      cmocka_unit_test(test_fewest_digits), cmocka_unit_test(test_any_finite_double_survives),
-      cmocka_unit_test(test_a_decimal_comma_changes_nothing)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_numbers_are_read),
+                                     cmocka_unit_test(test_everything_else_is_refused),
+                                     cmocka_unit_test(test_fewest_digits),
+                                     cmocka_unit_test(test_given_digits),
+                                     cmocka_unit_test(test_any_finite_double_survives),
+                                     cmocka_unit_test(test_a_decimal_comma_changes_nothing)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
