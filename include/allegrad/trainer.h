@@ -1,5 +1,5 @@
 /** @file trainer.h
- * The conductor: one training job on a communicator. Every function is collective on the trainer's communicator.
+ * The conductor: one training job on a communicator.
  */
 #ifndef ALLEGRAD_TRAINER_H
 #define ALLEGRAD_TRAINER_H
@@ -13,15 +13,29 @@
 
 typedef struct agd_trainer agd_trainer;
 
-/** Opens the data, makes model, optimizer and shards. `config` is equal on all ranks (agd_comm_broadcast). The outcome
- * is agreed. */
+/** What a job turned out to be once its data was seen. */
+typedef struct agd_trainer_summary {
+  uint64_t training_rows, validation_rows;
+  uint64_t steps_per_epoch;
+  agd_model_spec model; /**< inputs and outputs filled in */
+} agd_trainer_summary;
+
+/** Opens the data, makes model, optimizer and shards. Collective on comm; the outcome is agreed.
+ * @param comm    borrowed; must outlive the trainer
+ * @param config  equal on all ranks (agd_comm_broadcast); copied
+ * @param out     released with agd_trainer_destroy; NULL on failure
+ * @return AGD_OK; AGD_EDATA (data file, weights file, memory, fewer training rows than ranks) */
 agd_code agd_trainer_create(const agd_comm *comm, const agd_config *config, agd_trainer **out, agd_status *st);
 
+/** Releases and nulls; NULL is fine. Not collective. */
 void agd_trainer_destroy(agd_trainer **trainer);
 
-/** Trains until the last epoch (or max_steps, or divergence), writing to the run folder (`run` on rank 0; NULL on the
- * others, and nowhere when NULL on all).
- * @return AGD_OK, AGD_EDIVERGED (agreed, metrics kept), AGD_EDATA (a file could not be written) */
+agd_trainer_summary agd_trainer_summarize(const agd_trainer *trainer);
+
+/** Trains until the last epoch, max_steps or divergence. Collective on the trainer's comm; the outcome is agreed.
+ * @param run  on rank 0 the run folder to write to, NULL on the other ranks; NULL everywhere writes nothing
+ * @return AGD_OK; AGD_EDIVERGED (the metrics are kept, there are no final weights); AGD_EDATA (a file could not be
+ *         written) */
 agd_code agd_trainer_run(agd_trainer *trainer, agd_run *run, agd_status *st);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,16 +25,17 @@ static long environment_number(const char *name) {
   return errno == 0 && *end == '\0' && value > 0 ? value : 0;
 }
 
-/* What each launcher tells its processes about how many (or which) they are. */
+/* What each launcher tells its processes about how many (or which) they are; the most specific first: a process of
+ * mpirun inside a Slurm job sees Slurm's variables, too. */
 static const struct launcher_sign {
   const char *variable;
-  long alone; /* the largest value that a single process can see */
+  bool is_rank; /* a rank, which says something only above 0; else the number of processes */
   const char *launcher;
 } LAUNCHER_SIGN[] = {
-    {"OMPI_COMM_WORLD_SIZE", 1, "Open MPI's mpirun"},
-    {"PMI_SIZE", 1, "MPICH's mpiexec (Hydra)"},
-    {"PMIX_RANK", 0, "a PMIx launcher"},
-    {"SLURM_NTASKS", 1, "Slurm's srun"},
+    {"OMPI_COMM_WORLD_SIZE", false, "Open MPI's mpirun"},
+    {"PMI_SIZE", false, "MPICH's mpiexec (Hydra)"},
+    {"PMIX_RANK", true, "a PMIx launcher"},
+    {"SLURM_NTASKS", false, "Slurm's srun"},
 };
 
 agd_code agd_comm_check_launcher(const agd_comm *comm, agd_status *st) {
@@ -43,7 +45,8 @@ agd_code agd_comm_check_launcher(const agd_comm *comm, agd_status *st) {
     /* In a batch script, outside any srun step, SLURM_NTASKS only tells what was asked for. */
     if (strcmp(sign->variable, "SLURM_NTASKS") == 0 && getenv("SLURM_STEP_ID") == NULL) continue;
     const long value = environment_number(sign->variable);
-    if (value <= sign->alone) continue;
+    if (value == 0) continue;
+    if (value == 1 && !sign->is_rank) return AGD_OK;
     char library[MPI_MAX_LIBRARY_VERSION_STRING];
     int length = 0;
     MPI_Get_library_version(library, &length);
