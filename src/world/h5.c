@@ -1,0 +1,366 @@
+#include "allegrad/h5.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "allegrad/memory.h"
+
+enum { PATH_SIZE = 1024, GROWTH = 1 << 18 };
+
+/* The innermost entry of HDF5's error stack is the cause; the others tell through which functions it went. */
+static herr_t first_reason(unsigned n, const H5E_error2_t *error, void *reason) {
+  if (n == 0) *(const char **)reason = error->desc;
+  return 0;
+}
+
+agd_code agd_h5_fail(agd_status *st, const char *file_name, const char *what) {
+  const char *reason = NULL;
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, first_reason, &reason);
+  return agd_fail(st, AGD_EDATA, "%s: %s (%s)", file_name, what, reason != NULL ? reason : "HDF5 gives no reason");
+}
+
+/* Why callbacks: H5Fget_file_image returns a stale superblock checksum (HDF5 1.10.8); the buffer that the core driver
+ * lets go at H5Fclose is what a file on disk would hold. */
+static void *image_realloc(void *buffer, size_t size, H5FD_file_image_op_t operation, void *context) {
+  (void)operation;
+  agd_h5_image *image = context;
+  void *grown = realloc(buffer, size);
+  if (grown != NULL) image->bytes = grown, image->size = size;
+  return grown;
+}
+
+static herr_t image_free(void *buffer, H5FD_file_image_op_t operation, void *context) {
+  agd_h5_image *image = context;
+  if (operation != H5FD_FILE_IMAGE_OP_FILE_CLOSE || buffer != image->bytes) free(buffer);
+  return 0;
+}
+
+static void *context_copy(void *context) { return context; }
+static herr_t context_free(void *context) {
+  (void)context;
+  return 0;
+}
+
+/* The core driver tells files apart by name alone and takes two of one name for the same file. The address of something
+ * that lives as long as the file is unique. */
+static void unique_name(char name[64], const void *object) { snprintf(name, 64, "memory:%p", object); }
+
+static hid_t memory_access(void) {
+  const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+  if (access < 0) return access;
+  if (H5Pset_fapl_core(access, GROWTH, false) >= 0 && H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0)
+    return access;
+  H5Pclose(access);
+  return -1;
+}
+
+agd_code agd_h5_image_create(agd_h5_image *image, agd_status *st) {
+  *image = (agd_h5_image){.file = -1};
+  H5FD_file_image_callbacks_t callbacks = {.image_realloc = image_realloc,
+                                           .image_free = image_free,
+                                           .udata_copy = context_copy,
+                                           .udata_free = context_free,
+                                           .udata = image};
+  char name[64];
+  unique_name(name, image);
+  const hid_t access = memory_access(), creation = H5Pcreate(H5P_FILE_CREATE);
+  if (access >= 0 && creation >= 0 && H5Pset_obj_track_times(creation, false) >= 0 &&
+      H5Pset_libver_bounds(access, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST) >= 0 &&
+      H5Pset_file_image_callbacks(access, &callbacks) >= 0)
+    image->file = H5Fcreate(name, H5F_ACC_TRUNC, creation, access);
+  agd_code code = AGD_OK;
+  if (image->file < 0) code = agd_h5_fail(st, "a file in memory", "cannot be made");
+  if (creation >= 0) H5Pclose(creation);
+  if (access >= 0) H5Pclose(access);
+  return code;
+}
+
+/* The core driver grows its buffer in pieces; the superblock (version 2 or 3) tells where the file ends. */
+static size_t end_of_file(const agd_h5_image *image) {
+  enum { AT_VERSION = 8, AT_OFFSET_SIZE = 9, AT_END = 28 };
+  const unsigned char *bytes = image->bytes;
+  AGD_REQUIRE(image->size >= 48 && memcmp(bytes, "\211HDF\r\n\032\n", 8) == 0);
+  AGD_REQUIRE((bytes[AT_VERSION] == 2 || bytes[AT_VERSION] == 3) && bytes[AT_OFFSET_SIZE] == 8);
+  uint64_t end = 0;
+  for (int i = 0; i < 8; i++) end |= (uint64_t)bytes[AT_END + i] << (8 * i);
+  AGD_REQUIRE(end <= image->size);
+  return (size_t)end;
+}
+
+agd_code agd_h5_image_finish(agd_h5_image *image, bool keep, void **bytes, size_t *size, agd_status *st) {
+  *bytes = NULL, *size = 0;
+  agd_code code = AGD_OK;
+  if (H5Fclose(image->file) < 0) code = agd_h5_fail(st, "a file in memory", "cannot be closed");
+  if (code == AGD_OK && keep) {
+    *size = end_of_file(image);
+    *bytes = image->bytes;
+  } else {
+    free(image->bytes);
+  }
+  *image = (agd_h5_image){.file = -1};
+  return code;
+}
+
+agd_code agd_h5_open_bytes(const char *file_name, const void *bytes, size_t size, hid_t *file, agd_status *st) {
+  char name[64];
+  unique_name(name, bytes);
+  *file = -1;
+  const hid_t access = memory_access();
+  /* HDF5 only reads from the buffer, its parameter just lacks the const. */
+  if (access >= 0 && H5Pset_file_image(access, (void *)(uintptr_t)bytes, size) >= 0)
+    *file = H5Fopen(name, H5F_ACC_RDONLY, access);
+  agd_code code = AGD_OK;
+  if (*file < 0) code = agd_h5_fail(st, file_name, "is no HDF5 file, or a damaged one");
+  if (access >= 0) H5Pclose(access);
+  return code;
+}
+
+hid_t agd_h5_make_group(hid_t at, const char *path) {
+  const hid_t creation = H5Pcreate(H5P_GROUP_CREATE);
+  hid_t group = -1;
+  if (creation >= 0 && H5Pset_obj_track_times(creation, false) >= 0)
+    group = H5Gcreate2(at, path, H5P_DEFAULT, creation, H5P_DEFAULT);
+  if (creation >= 0) H5Pclose(creation);
+  return group;
+}
+
+hid_t agd_h5_make_dataset(hid_t at, const char *path, hid_t type, int rank, const hsize_t *dims) {
+  const hid_t creation = H5Pcreate(H5P_DATASET_CREATE);
+  const hid_t space = rank == 0 ? H5Screate(H5S_SCALAR) : H5Screate_simple(rank, dims, NULL);
+  hid_t dataset = -1;
+  if (creation >= 0 && space >= 0 && H5Pset_obj_track_times(creation, false) >= 0)
+    dataset = H5Dcreate2(at, path, type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+  if (space >= 0) H5Sclose(space);
+  if (creation >= 0) H5Pclose(creation);
+  return dataset;
+}
+
+/* Every link on the way is looked at before it is followed. */
+static bool hard_links_only(hid_t file, const char *path, bool *exists) {
+  char prefix[PATH_SIZE];
+  const size_t length = strlen(path);
+  *exists = false;
+  if (length >= sizeof prefix) return true;
+  for (size_t end = 1; end <= length; end++) {
+    if (path[end] != '/' && path[end] != '\0') continue;
+    memcpy(prefix, path, end);
+    prefix[end] = '\0';
+    H5L_info_t link;
+    if (H5Lexists(file, prefix, H5P_DEFAULT) <= 0 || H5Lget_info(file, prefix, &link, H5P_DEFAULT) < 0) return true;
+    if (link.type != H5L_TYPE_HARD) return false;
+  }
+  *exists = true;
+  return true;
+}
+
+bool agd_h5_exists(hid_t file, const char *path) {
+  bool exists;
+  return hard_links_only(file, path, &exists) && exists;
+}
+
+/* HDF5's own filters; anything else would load a plug-in from the user's disk. */
+static bool filters_built_in(hid_t creation) {
+  const int count = H5Pget_nfilters(creation);
+  for (int i = 0; i < count; i++) {
+    unsigned flags, config;
+    size_t values = 0;
+    const H5Z_filter_t filter = H5Pget_filter2(creation, (unsigned)i, &flags, &values, NULL, 0, NULL, &config);
+    if (filter != H5Z_FILTER_DEFLATE && filter != H5Z_FILTER_SHUFFLE && filter != H5Z_FILTER_FLETCHER32) return false;
+  }
+  return count >= 0;
+}
+
+/* Where the numbers are stored: NULL when that is acceptable, else what is wrong. */
+static const char *check_storage(hid_t dataset, hsize_t elements, size_t type_size) {
+  const hid_t creation = H5Dget_create_plist(dataset);
+  if (creation < 0) return "has unreadable properties";
+  const char *wrong = NULL;
+  const H5D_layout_t layout = H5Pget_layout(creation);
+  if (layout != H5D_CONTIGUOUS && layout != H5D_CHUNKED && layout != H5D_COMPACT)
+    wrong = "is a virtual dataset: its numbers are in other files";
+  else if (H5Pget_external_count(creation) != 0)
+    wrong = "keeps its numbers in an external file";
+  else if (!filters_built_in(creation))
+    wrong = "is compressed by a filter other than deflate, shuffle or fletcher32";
+  else if (elements > 0 && H5Dget_storage_size(dataset) < (H5Pget_nfilters(creation) > 0 ? 1 : elements * type_size))
+    wrong = "was never filled: fewer bytes are stored than its shape needs";
+  H5Pclose(creation);
+  return wrong;
+}
+
+/* Element size of IEEE float32 and float64 in either byte order, else 0. */
+static size_t float_size(hid_t dataset) {
+  const hid_t type = H5Dget_type(dataset);
+  if (type < 0) return 0;
+  size_t size = 0;
+  if (H5Tequal(type, H5T_IEEE_F32LE) > 0 || H5Tequal(type, H5T_IEEE_F32BE) > 0) size = 4;
+  if (H5Tequal(type, H5T_IEEE_F64LE) > 0 || H5Tequal(type, H5T_IEEE_F64BE) > 0) size = 8;
+  H5Tclose(type);
+  return size;
+}
+
+/* Rank and extents, if they are such that rows * columns doubles fit memory. */
+static const char *get_shape(agd_h5_array *array) {
+  const hid_t space = H5Dget_space(array->id);
+  if (space < 0) return "has an unreadable shape";
+  const char *wrong = NULL;
+  array->dims[0] = array->dims[1] = 1;
+  array->rank = H5Sis_simple(space) > 0 ? H5Sget_simple_extent_ndims(space) : -1;
+  if (array->rank < 0 || array->rank > 2 || H5Sget_simple_extent_type(space) == H5S_NULL)
+    wrong = "is no vector or matrix";
+  else if (array->rank > 0 && H5Sget_simple_extent_dims(space, array->dims, NULL) < 0)
+    wrong = "has an unreadable shape";
+  else if (array->dims[1] > 0 && array->dims[0] > SIZE_MAX / 2 / sizeof(double) / array->dims[1])
+    wrong = "is larger than memory can address";
+  H5Sclose(space);
+  return wrong;
+}
+
+agd_code agd_h5_open_array(hid_t file, const char *file_name, const char *path, agd_h5_array *out, agd_status *st) {
+  *out = (agd_h5_array){.id = -1};
+  bool exists;
+  const char *wrong = NULL;
+  if (!hard_links_only(file, path, &exists))
+    return agd_fail(st, AGD_EDATA, "%s: %s is reached by a soft or external link, which is refused", file_name, path);
+  if (!exists) return agd_fail(st, AGD_EDATA, "%s: there is no dataset %s", file_name, path);
+  const hid_t object = H5Oopen(file, path, H5P_DEFAULT);
+  if (object < 0) return agd_h5_fail(st, file_name, path);
+  if (H5Iget_type(object) != H5I_DATASET) {
+    H5Oclose(object);
+    return agd_fail(st, AGD_EDATA, "%s: %s is not a dataset", file_name, path);
+  }
+  out->id = object;
+  wrong = get_shape(out);
+  out->type_size = float_size(object);
+  if (wrong == NULL && out->type_size == 0) wrong = "holds no float32 or float64 numbers";
+  if (wrong == NULL) wrong = check_storage(object, out->dims[0] * out->dims[1], out->type_size);
+  if (wrong == NULL) return AGD_OK;
+  H5Dclose(object);
+  out->id = -1;
+  return agd_fail(st, AGD_EDATA, "%s: the dataset %s %s", file_name, path, wrong);
+}
+
+/* Variable-length UTF-8, as h5py writes a str. */
+static hid_t text_type(void) {
+  const hid_t type = H5Tcopy(H5T_C_S1);
+  if (type >= 0 && (H5Tset_size(type, H5T_VARIABLE) < 0 || H5Tset_cset(type, H5T_CSET_UTF8) < 0)) {
+    H5Tclose(type);
+    return -1;
+  }
+  return type;
+}
+
+bool agd_h5_write_numbers(hid_t at, const char *name, hid_t type, size_t count, const void *values) {
+  const hsize_t dims[1] = {count};
+  const hid_t space = count == 0 ? H5Screate(H5S_SCALAR) : H5Screate_simple(1, dims, NULL);
+  if (space < 0) return false;
+  const hid_t attribute = H5Acreate2(at, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+  bool good = attribute >= 0 && H5Awrite(attribute, type, values) >= 0;
+  if (attribute >= 0 && H5Aclose(attribute) < 0) good = false;
+  H5Sclose(space);
+  return good;
+}
+
+bool agd_h5_write_text(hid_t at, const char *name, const char *text) {
+  const hid_t type = text_type();
+  if (type < 0) return false;
+  const bool good = agd_h5_write_numbers(at, name, type, 0, &text);
+  H5Tclose(type);
+  return good;
+}
+
+bool agd_h5_write_names(hid_t at, const char *name, const agd_names *names) {
+  if (names->count == 0) return true;
+  const hid_t type = text_type();
+  if (type < 0) return false;
+  const bool good = agd_h5_write_numbers(at, name, type, names->count, names->name);
+  H5Tclose(type);
+  return good;
+}
+
+/* Opens an attribute that must hold `count` elements (0: a scalar; SIZE_MAX: a vector of any length, told in found). */
+static hid_t open_attribute(hid_t at, const char *name, H5T_class_t class, size_t count, size_t *found) {
+  if (H5Aexists(at, name) <= 0) return -1;
+  const hid_t attribute = H5Aopen(at, name, H5P_DEFAULT);
+  if (attribute < 0) return -1;
+  const hid_t space = H5Aget_space(attribute), type = H5Aget_type(attribute);
+  hsize_t extent = 1;
+  const int rank = space < 0 ? -1 : H5Sget_simple_extent_ndims(space);
+  const bool variable = type >= 0 && H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) > 0;
+  bool good = type >= 0 && H5Tget_class(type) == class && (class != H5T_STRING || variable);
+  good = good && rank == (count == 0 ? 0 : 1) && H5Sget_simple_extent_type(space) != H5S_NULL;
+  good = good && (rank == 0 || H5Sget_simple_extent_dims(space, &extent, NULL) >= 0);
+  good = good && (count == 0 || count == SIZE_MAX || extent == count);
+  if (space >= 0) H5Sclose(space);
+  if (type >= 0) H5Tclose(type);
+  *found = (size_t)extent;
+  if (good) return attribute;
+  H5Aclose(attribute);
+  return -1;
+}
+
+static agd_code bad_attribute(agd_status *st, const char *file_name, const char *name) {
+  return agd_fail(st, AGD_EDATA, "%s: the attribute %s is missing or of another kind or size than expected", file_name,
+                  name);
+}
+
+agd_code agd_h5_read_numbers(hid_t at, const char *file_name, const char *name, hid_t type, size_t count, void *values,
+                             agd_status *st) {
+  size_t found;
+  const hid_t attribute = open_attribute(at, name, H5Tget_class(type), count, &found);
+  if (attribute < 0) return bad_attribute(st, file_name, name);
+  const herr_t error = H5Aread(attribute, type, values);
+  H5Aclose(attribute);
+  return error < 0 ? agd_h5_fail(st, file_name, name) : AGD_OK;
+}
+
+/* Reads texts (malloc'ed array of strings that HDF5 owns: release with free_texts). */
+static agd_code read_texts(hid_t at, const char *file_name, const char *name, size_t count, char ***texts,
+                           size_t *found, agd_status *st) {
+  *texts = NULL;
+  const hid_t attribute = open_attribute(at, name, H5T_STRING, count, found);
+  if (attribute < 0) return bad_attribute(st, file_name, name);
+  const hid_t type = text_type();
+  agd_code code = AGD_OK;
+  *texts = calloc(*found + 1, sizeof **texts);
+  if (*texts == NULL)
+    code = agd_fail(st, AGD_EDATA, "%s: out of memory: the attribute %s", file_name, name);
+  else if (type < 0 || H5Aread(attribute, type, *texts) < 0)
+    code = agd_h5_fail(st, file_name, name);
+  if (type >= 0) H5Tclose(type);
+  H5Aclose(attribute);
+  return code;
+}
+
+static void free_texts(char **texts, size_t count) {
+  for (size_t i = 0; texts != NULL && i < count; i++)
+    if (texts[i] != NULL) H5free_memory(texts[i]);
+  free(texts);
+}
+
+agd_code agd_h5_read_text(hid_t at, const char *file_name, const char *name, char **text, agd_status *st) {
+  char **texts;
+  size_t count = 0;
+  *text = NULL;
+  agd_code code = read_texts(at, file_name, name, 0, &texts, &count, st);
+  if (code == AGD_OK) {
+    *text = strdup(texts[0] != NULL ? texts[0] : "");
+    if (*text == NULL) code = agd_fail(st, AGD_EDATA, "%s: out of memory: the attribute %s", file_name, name);
+  }
+  free_texts(texts, count);
+  return code;
+}
+
+agd_code agd_h5_read_names(hid_t at, const char *file_name, const char *name, agd_names *names, agd_status *st) {
+  char **texts;
+  size_t count = 0;
+  agd_names_clear(names);
+  if (H5Aexists(at, name) == 0) return AGD_OK;
+  agd_code code = read_texts(at, file_name, name, SIZE_MAX, &texts, &count, st);
+  for (size_t i = 0; i < count && code == AGD_OK; i++)
+    code = agd_names_add(names, texts[i] != NULL ? texts[i] : "", st);
+  free_texts(texts, count);
+  return code;
+}
