@@ -1,0 +1,136 @@
+/* P ranks train as one: random networks, batches and splits, in double, against the same batches on a single rank. */
+#include <math.h>
+#include <string.h>
+
+#include "allegrad/network.h"
+#include "allegrad/optimizer.h"
+#include "allegrad/reduce.h"
+#include "allegrad/rng.h"
+#include "allegrad/shard.h"
+#include "cmocka_mpi.h"
+
+enum { CASES = 60, STEPS = 10, MAX_ROWS = 40, MAX_FEATURES = 12 };
+
+/* A number below n for draw i of a case. */
+static size_t draw(uint64_t seed, uint64_t i, size_t n) { return (size_t)(agd_random_bits(seed, 1, i) % n); }
+
+typedef struct job {
+  agd_model_spec model;
+  agd_optimizer_spec optimizer;
+  uint64_t seed;
+  size_t rows; /* of every global batch; the last is short */
+} job;
+
+static job random_job(uint64_t seed) {
+  job j = {.seed = seed, .rows = 1 + draw(seed, 0, MAX_ROWS)};
+  j.model = (agd_model_spec){.inputs = 1 + draw(seed, 1, MAX_FEATURES),
+                             .outputs = 1 + draw(seed, 2, 3),
+                             .hidden_count = draw(seed, 3, 4),
+                             .activation = (agd_activation)draw(seed, 4, 4),
+                             .batch_norm = draw(seed, 5, 4) > 0,
+                             .momentum = 0.9,
+                             .epsilon = 1e-3};
+  for (size_t h = 0; h < j.model.hidden_count; h++) j.model.hidden[h] = 1 + draw(seed, 10 + h, 24);
+  j.optimizer = (agd_optimizer_spec){.name = draw(seed, 6, 3) == 0 ? AGD_ADAM : AGD_SGD,
+                                     .learning_rate = 0.01,
+                                     .momentum = draw(seed, 7, 2) > 0 ? 0.9 : 0,
+                                     .nesterov = draw(seed, 8, 2) > 0,
+                                     .beta_1 = 0.9,
+                                     .beta_2 = 0.999,
+                                     .epsilon = 1e-3};
+  return j;
+}
+
+/* Feature c of global row r of step s: shifted and scaled, as raw data is. */
+static agd_real feature(const job *j, size_t s, size_t r, size_t c) {
+  const double u = agd_random_uniform(j->seed, 2, (s * MAX_ROWS + r) * MAX_FEATURES + c);
+  return (agd_real)((double)(c + 1) * u + 3 * (double)c);
+}
+
+/* Trains the job's steps with this communicator's slices; returns the summed losses of all steps over its ranks. */
+static double train(const job *j, const agd_comm *comm, agd_model *model) {
+  agd_status st = {0};
+  agd_network *network = NULL;
+  agd_optimizer *optimizer = NULL;
+  agd_reduce *reduce = NULL;
+  assert_int_equal(agd_network_create(model, j->rows, &network, &st), AGD_OK);
+  assert_int_equal(agd_optimizer_create(&j->optimizer, model->weight_count, &optimizer, &st), AGD_OK);
+  assert_int_equal(agd_reduce_create(comm, 32, &reduce, &st), AGD_OK);
+  const agd_exchange exchange = agd_reduce_exchange(reduce);
+  agd_real x[MAX_ROWS * MAX_FEATURES], y[MAX_ROWS * 3];
+  double loss = 0;
+  for (size_t s = 0; s < STEPS; s++) {
+    const size_t global = s + 1 < STEPS ? j->rows : 1 + j->rows / 2;
+    const agd_range slice = agd_slice(global, comm->size, comm->rank);
+    for (size_t r = 0; r < slice.count; r++) {
+      for (size_t c = 0; c < model->spec.inputs; c++) x[r * model->spec.inputs + c] = feature(j, s, slice.first + r, c);
+      for (size_t t = 0; t < model->spec.outputs; t++)
+        y[r * model->spec.outputs + t] = (agd_real)sin((double)feature(j, s, slice.first + r, 0) + (double)t);
+    }
+    agd_optimizer_begin(optimizer);
+    loss += agd_network_train(network, x, y, slice.count, global, &exchange);
+    agd_reduce_gradients(reduce, agd_network_gradients(network), model->exchange_count);
+    agd_optimizer_update(optimizer, model->weights, agd_network_gradients(network), 0, model->weight_count);
+  }
+  agd_comm_sum(comm, &loss, 1);
+  agd_reduce_destroy(&reduce);
+  agd_optimizer_destroy(&optimizer);
+  agd_network_destroy(&network);
+  return loss;
+}
+
+static double largest_difference(const agd_real *a, const agd_real *b, size_t n) {
+  double largest = 0;
+  for (size_t i = 0; i < n; i++) {
+    const double difference = fabs((double)a[i] - (double)b[i]) / (1 + fabs((double)b[i]));
+    if (!(difference <= largest)) largest = difference;
+  }
+  return largest;
+}
+
+static void check(uint64_t seed) {
+  const job j = random_job(seed);
+  agd_comm alone;
+  agd_comm_create(MPI_COMM_SELF, &alone);
+  agd_status st = {0};
+  agd_model *one = NULL, *many = NULL;
+  assert_int_equal(agd_model_create(&j.model, &one, &st), AGD_OK);
+  assert_int_equal(agd_model_create(&j.model, &many, &st), AGD_OK);
+  agd_model_initialize(one, AGD_GLOROT_UNIFORM, seed);
+  agd_model_initialize(many, AGD_GLOROT_UNIFORM, seed);
+  const double loss_one = train(&j, &alone, one), loss_many = train(&j, &world, many);
+  const double weights = largest_difference(many->weights, one->weights, one->weight_count),
+               averages = largest_difference(many->averages, one->averages, one->average_count);
+  if (weights > 1e-10 || averages > 1e-10 || fabs(loss_many - loss_one) > 1e-10 * (1 + fabs(loss_one)))
+    fail_msg("case %llu: weights differ by %g, averages by %g, losses %.15g and %.15g", (unsigned long long)seed,
+             weights, averages, loss_many, loss_one);
+  agd_model_destroy(&one);
+  agd_model_destroy(&many);
+  agd_comm_destroy(&alone);
+}
+
+static void test_many_ranks_are_one(void **state) {
+  (void)state;
+  for (uint64_t seed = 1; seed <= CASES; seed++) check(seed * 1000 + (uint64_t)world.size);
+}
+
+/* Replicas hold the same bits after training, whatever the rank. */
+static void test_replicas_are_equal(void **state) {
+  (void)state;
+  const job j = random_job(77);
+  agd_status st = {0};
+  agd_model *model = NULL;
+  assert_int_equal(agd_model_create(&j.model, &model, &st), AGD_OK);
+  agd_model_initialize(model, AGD_GLOROT_UNIFORM, 1);
+  train(&j, &world, model);
+  agd_real *root = test_calloc(model->weight_count, sizeof *root);
+  memcpy(root, model->weights, model->weight_count * sizeof *root);
+  agd_comm_broadcast(&world, root, model->weight_count * sizeof *root);
+  assert_memory_equal(root, model->weights, model->weight_count * sizeof *root);
+  test_free(root);
+  agd_model_destroy(&model);
+}
+
+static const struct CMUnitTest tests[] = {cmocka_unit_test(test_many_ranks_are_one),
+                                          cmocka_unit_test(test_replicas_are_equal)};
+AGD_RUN_MPI_TESTS(tests)
