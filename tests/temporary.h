@@ -5,9 +5,11 @@
 #include "cmocka_all.h"
 
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,7 +37,7 @@ static inline int temporary_teardown(void **state) {
   return failed;
 }
 
-/* "folder/name" in a static buffer of the caller's choosing. */
+/* "folder/name". */
 static inline const char *temporary_path(char path[TEMPORARY_SIZE], const char *folder, const char *name) {
   assert_in_range(snprintf(path, TEMPORARY_SIZE, "%s/%s", folder, name), 1, TEMPORARY_SIZE - 1);
   return path;
@@ -57,6 +59,15 @@ static inline void temporary_write(const char *path, const char *text) {
   assert_non_null(file);
   assert_int_equal(fputs(text, file) < 0, 0);
   assert_int_equal(fclose(file), 0);
+}
+
+/* A disk that takes no byte beyond `limit` in a file. */
+static inline void temporary_disk_limit(rlim_t limit) {
+  struct rlimit now;
+  assert_int_equal(getrlimit(RLIMIT_FSIZE, &now), 0);
+  now.rlim_cur = limit;
+  signal(SIGXFSZ, SIG_IGN);
+  assert_int_equal(setrlimit(RLIMIT_FSIZE, &now), 0);
 }
 
 #endif

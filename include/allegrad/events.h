@@ -15,9 +15,9 @@ typedef struct agd_events agd_events;
  * failure. */
 agd_code agd_events_open(const char *folder, agd_events **out, agd_status *st);
 
-/** Appends one scalar and flushes. `wall_time` in seconds since 1970. */
-agd_code agd_events_scalar(agd_events *events, const char *tag, int64_t step, double value, double wall_time,
-                           agd_status *st);
+/** Appends one scalar (kept as a float, as TensorFlow does) with the present time, and flushes. AGD_EDATA when it could
+ * not be written. */
+agd_code agd_events_scalar(agd_events *events, const char *tag, int64_t step, double value, agd_status *st);
 
 /** Closes and nulls; NULL is fine. AGD_EDATA when the last bytes could not be written. */
 agd_code agd_events_close(agd_events **events, agd_status *st);

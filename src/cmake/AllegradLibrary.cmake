@@ -2,8 +2,9 @@
 function(allegrad_add_library name definition)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/base/*.c ${PROJECT_SOURCE_DIR}/src/num/*.c
        ${PROJECT_SOURCE_DIR}/src/nn/*.c ${PROJECT_SOURCE_DIR}/src/world/*.c ${PROJECT_SOURCE_DIR}/src/train/*.c)
-  add_library(${name} STATIC ${sources})
+  add_library(${name} STATIC ${sources} $<TARGET_OBJECTS:allegrad_messages>)
   target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR}/include)
+  target_include_directories(${name} SYSTEM PRIVATE ${ALLEGRAD_MESSAGES_DIR})
   target_compile_definitions(${name} PUBLIC ${definition})
   target_link_libraries(${name} PRIVATE allegrad_compiler
     PUBLIC MPI::MPI_C PkgConfig::HDF5 PkgConfig::OPENBLAS PkgConfig::FYAML PkgConfig::CRYPTO PkgConfig::PROTOBUF_C

@@ -1,0 +1,145 @@
+#include "allegrad/events.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <isa-l/crc.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "allegrad/folder.h"
+#include "events.pb-c.h"
+
+struct agd_events {
+  FILE *file;
+  char *path;
+};
+
+enum { LENGTH_BYTES = 8, CRC_BYTES = 4, HEAD_BYTES = LENGTH_BYTES + CRC_BYTES };
+
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_REALTIME, &time);
+  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* TFRecord's masked CRC32C (tensorflow/core/lib/hash/crc32c.h): rotated right by 15 bits, plus a constant, because a
+ * CRC of data that holds its own CRC is weak. ISA-L leaves the initial and final complement to the caller. */
+static void put_masked_crc(unsigned char *to, unsigned char *bytes, size_t size) {
+  const uint32_t crc = crc32_iscsi(bytes, (int)size, 0xffffffffu) ^ 0xffffffffu;
+  const uint32_t masked = htole32(((crc >> 15) | (crc << 17)) + 0xa282ead8u);
+  memcpy(to, &masked, CRC_BYTES);
+}
+
+/* Record: length (uint64 LE), its masked CRC, the bytes, their masked CRC. Written at once and flushed, so that a
+ * reader sees whole records as soon as they exist. */
+static agd_code write_event(agd_events *events, const Agd__Event *event, agd_status *st) {
+  const size_t size = agd__event__get_packed_size(event);
+  AGD_REQUIRE(size < (1 << 20)); /* crc32_iscsi counts in int */
+  unsigned char *record = malloc(HEAD_BYTES + size + CRC_BYTES);
+  if (record == NULL) return agd_fail(st, AGD_EDATA, "out of memory: an event for %s", events->path);
+  const uint64_t length = htole64(size);
+  memcpy(record, &length, LENGTH_BYTES);
+  put_masked_crc(record + LENGTH_BYTES, record, LENGTH_BYTES);
+  agd__event__pack(event, record + HEAD_BYTES);
+  put_masked_crc(record + HEAD_BYTES + size, record + HEAD_BYTES, size);
+  const size_t bytes = HEAD_BYTES + size + CRC_BYTES;
+  const bool good = fwrite(record, 1, bytes, events->file) == bytes && fflush(events->file) == 0;
+  const int error = errno;
+  free(record);
+  return good ? AGD_OK : agd_fail(st, AGD_EDATA, "cannot write %s: %s", events->path, strerror(error));
+}
+
+/* Opens a file whose name TensorBoard recognises and nobody else has: time, host, process, and a number because a
+ * process may open several within a second. */
+static agd_code open_new(const char *folder, agd_events *events, agd_status *st) {
+  char host[256] = "localhost";
+  gethostname(host, sizeof host - 1);
+  int fd = -1;
+  for (int number = 0; fd < 0; number++) {
+    free(events->path);
+    if (asprintf(&events->path, "%s/events.out.tfevents.%010lld.%s.%ld.%d.v2", folder, (long long)time(NULL), host,
+                 (long)getpid(), number) < 0) {
+      events->path = NULL;
+      return agd_fail(st, AGD_EDATA, "out of memory: a file name in %s", folder);
+    }
+    fd = open(events->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0 && errno != EEXIST) return agd_fail(st, AGD_EDATA, "cannot write %s: %s", events->path, strerror(errno));
+  }
+  events->file = fdopen(fd, "wb");
+  if (events->file != NULL) return AGD_OK;
+  close(fd);
+  unlink(events->path);
+  return agd_fail(st, AGD_EDATA, "out of memory: %s", events->path);
+}
+
+static agd_code write_version(agd_events *events, agd_status *st) {
+  char version[] = "brain.Event:2";
+  Agd__Event event = AGD__EVENT__INIT;
+  event.wall_time = now();
+  event.what_case = AGD__EVENT__WHAT_FILE_VERSION;
+  event.file_version = version;
+  return write_event(events, &event, st);
+}
+
+agd_code agd_events_open(const char *folder, agd_events **out, agd_status *st) {
+  *out = NULL;
+  AGD_TRY(agd_folder_create(folder, st));
+  agd_events *events = calloc(1, sizeof *events);
+  if (events == NULL) return agd_fail(st, AGD_EDATA, "out of memory: event files in %s", folder);
+  agd_code code = open_new(folder, events, st);
+  if (code == AGD_OK && (code = write_version(events, st)) != AGD_OK) {
+    fclose(events->file);
+    unlink(events->path);
+  }
+  if (code == AGD_OK) {
+    *out = events;
+    return AGD_OK;
+  }
+  free(events->path);
+  free(events);
+  return code;
+}
+
+agd_code agd_events_scalar(agd_events *events, const char *tag, int64_t step, double value, agd_status *st) {
+  char plugin_name[] = "scalars", *tag_text = strdup(tag);
+  if (tag_text == NULL) return agd_fail(st, AGD_EDATA, "out of memory: an event for %s", events->path);
+  Agd__TensorShapeProto shape = AGD__TENSOR_SHAPE_PROTO__INIT;
+  Agd__TensorProto tensor = AGD__TENSOR_PROTO__INIT;
+  const float single = (float)value;
+  uint32_t bits;
+  memcpy(&bits, &single, sizeof bits);
+  bits = htole32(bits);
+  tensor.dtype = AGD__DATA_TYPE__DT_FLOAT, tensor.tensor_shape = &shape;
+  tensor.tensor_content.len = sizeof bits, tensor.tensor_content.data = (uint8_t *)&bits;
+  Agd__SummaryMetadata__PluginData plugin = AGD__SUMMARY_METADATA__PLUGIN_DATA__INIT;
+  plugin.plugin_name = plugin_name;
+  Agd__SummaryMetadata metadata = AGD__SUMMARY_METADATA__INIT;
+  metadata.plugin_data = &plugin;
+  Agd__Summary__Value scalar = AGD__SUMMARY__VALUE__INIT, *scalars = &scalar;
+  scalar.tag = tag_text, scalar.metadata = &metadata;
+  scalar.value_case = AGD__SUMMARY__VALUE__VALUE_TENSOR, scalar.tensor = &tensor;
+  Agd__Summary summary = AGD__SUMMARY__INIT;
+  summary.n_value = 1, summary.value = &scalars;
+  Agd__Event event = AGD__EVENT__INIT;
+  event.wall_time = now(), event.step = step;
+  event.what_case = AGD__EVENT__WHAT_SUMMARY, event.summary = &summary;
+  const agd_code code = write_event(events, &event, st);
+  free(tag_text);
+  return code;
+}
+
+agd_code agd_events_close(agd_events **events, agd_status *st) {
+  if (*events == NULL) return AGD_OK;
+  agd_code code = AGD_OK;
+  if (fclose((*events)->file) != 0)
+    code = agd_fail(st, AGD_EDATA, "cannot write %s: %s", (*events)->path, strerror(errno));
+  free((*events)->path);
+  free(*events);
+  *events = NULL;
+  return code;
+}
