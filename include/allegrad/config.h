@@ -1,6 +1,12 @@
 /** @file config.h
  * The job: one struct of parameters, filled from one table of keys, parsed strictly and validated before anything
- * starts.
+ * starts. Not collective: rank 0 parses and validates, all ranks get the same bytes by agd_comm_broadcast.
+ *
+ * A job file is one YAML document of at most AGD_JOB_MAX bytes of UTF-8: nested mappings of keys, a list for
+ * model.hidden. Anchors, aliases, tags, directives, further documents and repeated keys are refused. Whole numbers are
+ * plain decimal digits, numbers have no sign + and no leading zeros, truth is `true` or `false`, and none of these may
+ * be quoted. An absent key means its default (learning_rate: that of Keras for the optimizer named), a written 0 means
+ * 0. Relative paths are relative to the working directory.
  */
 #ifndef ALLEGRAD_CONFIG_H
 #define ALLEGRAD_CONFIG_H
@@ -13,12 +19,13 @@
 #include "allegrad/optimizer.h"
 #include "allegrad/status.h"
 
-enum { AGD_PATH_MAX = 4096, AGD_NAME_MAX = 256 };
+enum { AGD_PATH_MAX = 4096, AGD_NAME_MAX = 256, AGD_JOB_MAX = 1 << 20 };
 
+typedef enum agd_loss { AGD_LOSS_MSE } agd_loss;
 typedef enum agd_shuffle { AGD_SHUFFLE_GLOBAL, AGD_SHUFFLE_NONE } agd_shuffle;
 typedef enum agd_progress { AGD_PROGRESS_AUTO, AGD_PROGRESS_BAR, AGD_PROGRESS_LINES, AGD_PROGRESS_OFF } agd_progress;
 
-/** Plain bytes: rank 0 parses and validates, all ranks get the same bytes by agd_comm_broadcast. */
+/** Plain bytes without pointers; the padding is zero, so that equal jobs are equal bytes. */
 typedef struct agd_config {
   char data_file[AGD_PATH_MAX];
   char data_x[AGD_NAME_MAX], data_y[AGD_NAME_MAX];
@@ -29,7 +36,8 @@ typedef struct agd_config {
   agd_initializer init;
   char init_weights[AGD_PATH_MAX]; /**< "" for none (null) */
 
-  agd_optimizer_spec optimizer;
+  agd_loss loss;
+  agd_optimizer_spec optimizer; /**< what the named optimizer does not read holds the defaults */
   uint64_t batch, epochs, max_steps;
   agd_shuffle shuffle;
   uint64_t seed;
@@ -41,18 +49,22 @@ typedef struct agd_config {
   agd_progress progress;
 } agd_config;
 
-/** Reads a job file, applies the overrides, validates. Not collective (rank 0 does it).
+/** Reads a job file, applies the overrides, validates.
  * @param path       YAML; its messages carry path:line:column
- * @param overrides  `count` texts "section.key=value" of --set; values parsed as in the file, "model.hidden=[64, 32]"
- * @return AGD_OK or AGD_EUSAGE (also when the job file cannot be read) */
+ * @param overrides  `count` texts "section.key=value" of --set, applied in order, the last one wins; values parsed as
+ * in the file: "model.hidden=[64, 32]", "train.optimizer={name: adam}"
+ * @param out        the job; undefined on failure
+ * @return AGD_OK, AGD_EUSAGE (also when the job file cannot be read), AGD_EDATA (memory) */
 agd_code agd_config_load(const char *path, const char *const *overrides, size_t count, agd_config *out, agd_status *st);
 
 /** The same from text in memory; `name` stands in messages. */
 agd_code agd_config_parse(const char *text, const char *name, const char *const *overrides, size_t count,
                           agd_config *out, agd_status *st);
 
-/** The effective configuration as YAML that agd_config_parse reads back to the same values: every key, in table order.
- * @param text  receives a malloc'ed string, owned by the caller */
+/** The effective configuration as YAML that agd_config_parse reads back to the same bytes: every key in table order,
+ * but those that the named optimizer does not read.
+ * @param text  receives a malloc'ed string, owned by the caller
+ * @return AGD_OK or AGD_EDATA (memory) */
 agd_code agd_config_format(const agd_config *config, char **text, agd_status *st);
 
 /** Prints the table of keys: section.key, type and range, default, one line of help (for --help); as a Markdown table
