@@ -7,7 +7,7 @@ function(allegrad_add_library name definition)
   target_include_directories(${name} SYSTEM PRIVATE ${ALLEGRAD_MESSAGES_DIR})
   target_compile_definitions(${name} PUBLIC ${definition})
   target_link_libraries(${name} PRIVATE allegrad_compiler
-    PUBLIC MPI::MPI_C PkgConfig::HDF5 PkgConfig::OPENBLAS PkgConfig::FYAML PkgConfig::CRYPTO PkgConfig::PROTOBUF_C
+    PUBLIC MPI::MPI_C allegrad::HDF5 PkgConfig::OPENBLAS PkgConfig::FYAML PkgConfig::CRYPTO PkgConfig::PROTOBUF_C
            PkgConfig::ISAL allegrad::csv m)
   if(XSMM_FOUND)
     target_compile_definitions(${name} PRIVATE ALLEGRAD_LIBXSMM)
