@@ -40,10 +40,12 @@ without_module() {
 expect_package pkg-config -DCMAKE_DISABLE_FIND_PACKAGE_PkgConfig=ON
 expect_package lib"$MPI_FLAVOUR"-dev -DCMAKE_DISABLE_FIND_PACKAGE_MPI=ON
 expect_package libcsv-dev -DCMAKE_IGNORE_PATH=/usr/include
+# Programs are looked for in this order; each is given by hand once its absence was shown.
 echo 'set(CMAKE_IGNORE_PATH /usr/bin /bin /usr/local/bin)' >"$work/hide_programs.cmake" # once the compiler is found
-expect_package gnuplot-nox -DCMAKE_PROJECT_INCLUDE="$work/hide_programs.cmake" \
-  -DPKG_CONFIG_EXECUTABLE="$(command -v pkg-config)" -DMPI_C_COMPILER="$(command -v "mpicc.$MPI_FLAVOUR")" \
-  -DMPIEXEC_EXECUTABLE="$(command -v "mpiexec.$MPI_FLAVOUR")"
+programs=(-DCMAKE_PROJECT_INCLUDE="$work/hide_programs.cmake" -DPKG_CONFIG_EXECUTABLE="$(command -v pkg-config)"
+  -DMPI_C_COMPILER="$(command -v "mpicc.$MPI_FLAVOUR")" -DMPIEXEC_EXECUTABLE="$(command -v "mpiexec.$MPI_FLAVOUR")")
+expect_package protobuf-c-compiler "${programs[@]}"
+expect_package gnuplot-nox "${programs[@]}" -DPROTOC_C="$(command -v protoc-c)"
 without_module libhdf5-"$MPI_FLAVOUR"-dev hdf5-"$MPI_FLAVOUR" hdf5
 without_module libopenblas-dev openblas
 without_module libfyaml-dev libfyaml
