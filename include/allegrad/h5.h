@@ -12,6 +12,7 @@
 #include <hdf5.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "allegrad/names.h"
 #include "allegrad/status.h"
@@ -31,7 +32,7 @@ agd_code agd_h5_image_create(agd_h5_image *image, agd_status *st);
 agd_code agd_h5_image_finish(agd_h5_image *image, bool keep, void **bytes, size_t *size, agd_status *st);
 
 /** Opens bytes as a read-only file, to be closed with H5Fclose, which closes all its objects too. The bytes
- * must stay where they are until then (HDF5 tells files in memory apart by their address only).
+ * are not copied and must stay as they are until then.
  * AGD_EDATA when they are no HDF5 file or a truncated one. */
 agd_code agd_h5_open_bytes(const char *file_name, const void *bytes, size_t size, hid_t *file, agd_status *st);
 
@@ -55,6 +56,9 @@ typedef struct agd_h5_array {
  * HDF5's own filters only, and with as many bytes as the shape needs when it is not compressed.
  * @return AGD_OK or AGD_EDATA naming file, dataset and what is wrong */
 agd_code agd_h5_open_array(hid_t file, const char *file_name, const char *path, agd_h5_array *out, agd_status *st);
+
+/** Reads a dataset that is one int32 or int64, under the same checks. */
+agd_code agd_h5_read_integer(hid_t file, const char *file_name, const char *path, int64_t *value, agd_status *st);
 
 /** Attributes: UTF-8 text, lists of texts, and `count` numbers of a native type (scalar when count is 0).
  * Writers: false when HDF5 fails. Readers: AGD_EDATA naming file and attribute when it is missing or of another kind or

@@ -103,13 +103,36 @@ agd_code agd_h5_image_finish(agd_h5_image *image, bool keep, void **bytes, size_
   return code;
 }
 
+/* A file opened from bytes works on the caller's bytes themselves, where HDF5 would make two copies of its own. */
+static void *shared_malloc(size_t size, H5FD_file_image_op_t operation, void *bytes) {
+  (void)size, (void)operation;
+  return bytes;
+}
+
+static void *shared_memcpy(void *to, const void *from, size_t size, H5FD_file_image_op_t operation, void *bytes) {
+  (void)from, (void)size, (void)operation, (void)bytes;
+  return to;
+}
+
+static herr_t shared_free(void *buffer, H5FD_file_image_op_t operation, void *bytes) {
+  (void)buffer, (void)operation, (void)bytes;
+  return 0;
+}
+
 agd_code agd_h5_open_bytes(const char *file_name, const void *bytes, size_t size, hid_t *file, agd_status *st) {
+  void *shared = (void *)(uintptr_t)bytes; /* opened read-only: HDF5's parameters just lack the const */
+  H5FD_file_image_callbacks_t callbacks = {.image_malloc = shared_malloc,
+                                           .image_memcpy = shared_memcpy,
+                                           .image_free = shared_free,
+                                           .udata_copy = context_copy,
+                                           .udata_free = context_free,
+                                           .udata = shared};
   char name[64];
   unique_name(name, bytes);
   *file = -1;
   const hid_t access = memory_access();
-  /* HDF5 only reads from the buffer, its parameter just lacks the const. */
-  if (access >= 0 && H5Pset_file_image(access, (void *)(uintptr_t)bytes, size) >= 0)
+  if (access >= 0 && H5Pset_file_image_callbacks(access, &callbacks) >= 0 &&
+      H5Pset_file_image(access, shared, size) >= 0)
     *file = H5Fopen(name, H5F_ACC_RDONLY, access);
   agd_code code = AGD_OK;
   if (*file < 0) code = agd_h5_fail(st, file_name, "is no HDF5 file, or a damaged one");
@@ -172,6 +195,11 @@ static bool filters_built_in(hid_t creation) {
   return count >= 0;
 }
 
+/* Bytes that `size` bytes take at least: deflate gains no more than a factor of 1032. */
+static hsize_t least_storage(hid_t creation, hsize_t size) {
+  return H5Pget_nfilters(creation) > 0 ? size / 1032 + 1 : size;
+}
+
 /* Where the numbers are stored: NULL when that is acceptable, else what is wrong. */
 static const char *check_storage(hid_t dataset, hsize_t elements, size_t type_size) {
   const hid_t creation = H5Dget_create_plist(dataset);
@@ -184,20 +212,22 @@ static const char *check_storage(hid_t dataset, hsize_t elements, size_t type_si
     wrong = "keeps its numbers in an external file";
   else if (!filters_built_in(creation))
     wrong = "is compressed by a filter other than deflate, shuffle or fletcher32";
-  else if (elements > 0 && H5Dget_storage_size(dataset) < (H5Pget_nfilters(creation) > 0 ? 1 : elements * type_size))
+  else if (elements > 0 && H5Dget_storage_size(dataset) < least_storage(creation, elements * type_size))
     wrong = "was never filled: fewer bytes are stored than its shape needs";
   H5Pclose(creation);
   return wrong;
 }
 
-/* Element size of IEEE float32 and float64 in either byte order, else 0. */
-static size_t float_size(hid_t dataset) {
+/* Element size of IEEE float32 and float64 (or, if asked for, of 32 and 64 bit signed integers) in either byte order,
+ * else 0. */
+static size_t number_size(hid_t dataset, H5T_class_t class) {
+  const hid_t floats[] = {H5T_IEEE_F32LE, H5T_IEEE_F32BE, H5T_IEEE_F64LE, H5T_IEEE_F64BE};
+  const hid_t integers[] = {H5T_STD_I32LE, H5T_STD_I32BE, H5T_STD_I64LE, H5T_STD_I64BE};
   const hid_t type = H5Dget_type(dataset);
-  if (type < 0) return 0;
   size_t size = 0;
-  if (H5Tequal(type, H5T_IEEE_F32LE) > 0 || H5Tequal(type, H5T_IEEE_F32BE) > 0) size = 4;
-  if (H5Tequal(type, H5T_IEEE_F64LE) > 0 || H5Tequal(type, H5T_IEEE_F64BE) > 0) size = 8;
-  H5Tclose(type);
+  for (int i = 0; type >= 0 && i < 4; i++)
+    if (H5Tequal(type, class == H5T_FLOAT ? floats[i] : integers[i]) > 0) size = i < 2 ? 4 : 8;
+  if (type >= 0) H5Tclose(type);
   return size;
 }
 
@@ -218,28 +248,43 @@ static const char *get_shape(agd_h5_array *array) {
   return wrong;
 }
 
-agd_code agd_h5_open_array(hid_t file, const char *file_name, const char *path, agd_h5_array *out, agd_status *st) {
+static agd_code open_array(hid_t file, const char *file_name, const char *path, H5T_class_t class, agd_h5_array *out,
+                           agd_status *st) {
   *out = (agd_h5_array){.id = -1};
   bool exists;
-  const char *wrong = NULL;
   if (!hard_links_only(file, path, &exists))
     return agd_fail(st, AGD_EDATA, "%s: %s is reached by a soft or external link, which is refused", file_name, path);
   if (!exists) return agd_fail(st, AGD_EDATA, "%s: there is no dataset %s", file_name, path);
-  const hid_t object = H5Oopen(file, path, H5P_DEFAULT);
-  if (object < 0) return agd_h5_fail(st, file_name, path);
-  if (H5Iget_type(object) != H5I_DATASET) {
-    H5Oclose(object);
-    return agd_fail(st, AGD_EDATA, "%s: %s is not a dataset", file_name, path);
+  out->id = H5Oopen(file, path, H5P_DEFAULT);
+  if (out->id < 0) return agd_h5_fail(st, file_name, path);
+  const char *wrong = H5Iget_type(out->id) == H5I_DATASET ? NULL : "is a group, not a dataset";
+  if (wrong == NULL) wrong = get_shape(out);
+  if (wrong == NULL) {
+    out->type_size = number_size(out->id, class);
+    if (out->type_size == 0)
+      wrong = class == H5T_FLOAT ? "holds no float32 or float64 numbers" : "holds no int32 or int64 numbers";
   }
-  out->id = object;
-  wrong = get_shape(out);
-  out->type_size = float_size(object);
-  if (wrong == NULL && out->type_size == 0) wrong = "holds no float32 or float64 numbers";
-  if (wrong == NULL) wrong = check_storage(object, out->dims[0] * out->dims[1], out->type_size);
+  if (wrong == NULL) wrong = check_storage(out->id, out->dims[0] * out->dims[1], out->type_size);
   if (wrong == NULL) return AGD_OK;
-  H5Dclose(object);
+  H5Oclose(out->id);
   out->id = -1;
-  return agd_fail(st, AGD_EDATA, "%s: the dataset %s %s", file_name, path, wrong);
+  return agd_fail(st, AGD_EDATA, "%s: %s %s", file_name, path, wrong);
+}
+
+agd_code agd_h5_open_array(hid_t file, const char *file_name, const char *path, agd_h5_array *out, agd_status *st) {
+  return open_array(file, file_name, path, H5T_FLOAT, out, st);
+}
+
+agd_code agd_h5_read_integer(hid_t file, const char *file_name, const char *path, int64_t *value, agd_status *st) {
+  agd_h5_array array;
+  AGD_TRY(open_array(file, file_name, path, H5T_INTEGER, &array, st));
+  agd_code code = AGD_OK;
+  if (array.rank != 0)
+    code = agd_fail(st, AGD_EDATA, "%s: %s is not a single number", file_name, path);
+  else if (H5Dread(array.id, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, value) < 0)
+    code = agd_h5_fail(st, file_name, path);
+  H5Dclose(array.id);
+  return code;
 }
 
 /* Variable-length UTF-8, as h5py writes a str. */
