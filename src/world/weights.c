@@ -99,10 +99,8 @@ static bool write_group(hid_t file, const char *path) {
   return group >= 0 && H5Gclose(group) >= 0;
 }
 
-/* `parent`/vars with Keras' attribute. */
-static bool write_vars(hid_t file, const char *parent, const char *name) {
-  char path[PATH_SIZE];
-  snprintf(path, sizeof path, "%s/vars", parent);
+/* A group `vars` with Keras' attribute. */
+static bool write_vars(hid_t file, const char *path, const char *name) {
   const hid_t group = agd_h5_make_group(file, path);
   if (group < 0) return false;
   const bool good = agd_h5_write_text(group, "name", name);
@@ -111,17 +109,18 @@ static bool write_vars(hid_t file, const char *parent, const char *name) {
 
 static bool write_layer_groups(hid_t file, const char *class, const numbers *all) {
   for (size_t i = 0; i < all->count; i++) {
-    char name[NAME_SIZE], path[PATH_SIZE];
+    char name[NAME_SIZE], group[PATH_SIZE], vars[PATH_SIZE];
     layer_name(name, class, all->number[i]);
-    snprintf(path, sizeof path, "/layers/%s", name);
-    if (!write_group(file, path) || !write_vars(file, path, name)) return false;
+    snprintf(group, sizeof group, "/layers/%s", name);
+    snprintf(vars, sizeof vars, "/layers/%s/vars", name);
+    if (!write_group(file, group) || !write_vars(file, vars, name)) return false;
   }
   return true;
 }
 
 static bool write_layers(hid_t file, const agd_model *model, const numbers *dense_numbers, const numbers *norm_numbers,
                          const tensors *all) {
-  if (!write_vars(file, "", "sequential") || !write_group(file, "/layers")) return false;
+  if (!write_vars(file, "/vars", "sequential") || !write_group(file, "/layers")) return false;
   if (!write_layer_groups(file, batch_normalization, norm_numbers)) return false;
   if (!write_layer_groups(file, dense, dense_numbers)) return false;
   for (size_t i = 0; i < all->count; i++) {
@@ -138,7 +137,7 @@ static bool write_optimizer(hid_t file, const agd_optimizer *optimizer, const te
   const char *name = optimizer->spec.name == AGD_ADAM ? "adam" : "sgd";
   const float rate = (float)optimizer->spec.learning_rate;
   const bool small = optimizer->iteration <= INT32_MAX; /* as Keras has it; a longer training keeps its count */
-  if (!write_group(file, "/optimizer") || !write_vars(file, "/optimizer", name)) return false;
+  if (!write_group(file, "/optimizer") || !write_vars(file, "/optimizer/vars", name)) return false;
   if (!write_dataset(file, "/optimizer/vars/0", small ? H5T_STD_I32LE : H5T_STD_I64LE, 0, NULL, H5T_NATIVE_UINT64,
                      &optimizer->iteration))
     return false;
@@ -322,7 +321,7 @@ static agd_code derive_spec(const source *s, const layer_list *found, agd_model_
                     "before every hidden layer, and not none",
                     s->path, found->dense.count, found->norm.count);
   for (size_t l = 0; l < found->dense.count; l++) {
-    size_t in, out;
+    size_t in = 0, out = 0;
     AGD_TRY(kernel_shape(s, found->dense.number[l], &in, &out, st));
     if (l == 0) spec->inputs = in;
     if (l < spec->hidden_count)
