@@ -19,9 +19,11 @@
 typedef struct agd_predictor agd_predictor;
 
 /** Opens a weights file (a path, not a run folder).
- * @param spec  NULL for a file of ours; a file of Keras needs the model it belongs to
+ * @param spec  NULL for a file of ours; a file of Keras needs the model it belongs to (inputs and outputs may be 0: as
+ *              in the file)
  * @param out   released with agd_predictor_close; NULL on failure
- * @return AGD_OK, AGD_EUSAGE (foreign file without spec), AGD_EDATA. Not collective. */
+ * @return AGD_OK, AGD_EUSAGE (foreign file without spec), AGD_EDATA (also for the weights of a diverged training). Not
+ * collective. */
 agd_code agd_predictor_open(const char *path, const agd_model_spec *spec, agd_predictor **out, agd_status *st);
 
 /** Releases and nulls; NULL is fine. */
@@ -34,7 +36,8 @@ const agd_names *agd_predictor_x_names(const agd_predictor *predictor);
 const agd_names *agd_predictor_y_names(const agd_predictor *predictor);
 
 /** y [rows, outputs] = model(x [rows, inputs]), row-major, inference mode. x is raw: a standardisation that the model
- * was trained with is applied here, in double. A predictor is used by one thread at a time. Not collective. */
+ * was trained with is applied here, in double. x and y do not overlap. A predictor is used by one thread at a time.
+ * @return AGD_OK, or AGD_EDATA naming row and column when x is not finite; then y is untouched. Not collective. */
 agd_code agd_predictor_run(agd_predictor *predictor, const agd_real *x, size_t rows, agd_real *y, agd_status *st);
 
 #endif
