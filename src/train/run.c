@@ -1,0 +1,357 @@
+#include "allegrad/run.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "allegrad/checkpoint.h"
+#include "allegrad/events.h"
+#include "allegrad/folder.h"
+#include "allegrad/memory.h"
+#include "allegrad/number.h"
+#include "allegrad/plot.h"
+
+struct agd_run {
+  char *folder;
+  FILE *metrics, *steps;          /* steps: NULL when log.steps is 0 */
+  agd_events *train, *validation; /* NULL without log.tensorboard; validation also without validation rows */
+  uint64_t log_steps;
+  bool validates;
+};
+
+static const char metrics_header[] = "epoch,step,loss,val_loss,seconds\n";
+static const char steps_header[] = "step,loss\n";
+
+/* Space for the longest name in a run folder, the separator and a temporary ending. */
+enum { LONGEST_NAME = 128, DIGITS = 9 };
+
+const char *agd_run_state_word(agd_run_state state) {
+  static const char *const words[] = {"running", "finished", "diverged", "failed"};
+  AGD_REQUIRE((size_t)state < sizeof words / sizeof *words);
+  return words[state];
+}
+
+static void join(char path[AGD_PATH_MAX], const char *folder, const char *name) {
+  snprintf(path, AGD_PATH_MAX, "%s/%s", folder, name);
+}
+
+static agd_code check_length(const char *folder, agd_status *st) {
+  if (strlen(folder) + LONGEST_NAME < AGD_PATH_MAX) return AGD_OK;
+  return agd_fail(st, AGD_EDATA, "the path of the run folder is too long: %.60s...", folder);
+}
+
+/* What makes a folder a run. */
+static const char *const contents[] = {"config.yaml", "metrics.csv",      "steps.csv", "status",
+                                       "checkpoints", "final.weights.h5", "events"};
+enum { CONTENTS = sizeof contents / sizeof *contents };
+
+static agd_code refuse_held(const char *folder, agd_status *st) {
+  for (size_t i = 0; i < CONTENTS; i++) {
+    char path[AGD_PATH_MAX];
+    struct stat info;
+    join(path, folder, contents[i]);
+    if (lstat(path, &info) == 0)
+      return agd_fail(st, AGD_EUSAGE, "%s already holds a run (%s is there); name another folder, or remove it", folder,
+                      contents[i]);
+  }
+  return AGD_OK;
+}
+
+static agd_code write_failed(const char *folder, const char *name, agd_status *st) {
+  return agd_fail(st, AGD_EDATA, "cannot write %s/%s: %s", folder, name, strerror(errno));
+}
+
+/* Opens a log that must be new (two programs may race for a folder) and writes its header. */
+static agd_code open_log(const agd_run *run, const char *name, const char *header, FILE **log, agd_status *st) {
+  char path[AGD_PATH_MAX];
+  join(path, run->folder, name);
+  *log = fopen(path, "wxe");
+  if (*log == NULL && errno == EEXIST)
+    return agd_fail(st, AGD_EUSAGE, "%s already holds a run (another program has just begun it)", run->folder);
+  if (*log == NULL || fputs(header, *log) < 0 || fflush(*log) != 0) return write_failed(run->folder, name, st);
+  return AGD_OK;
+}
+
+static agd_code write_status(const agd_run *run, agd_run_state state, const char *explanation, agd_status *st) {
+  char path[AGD_PATH_MAX], text[AGD_MESSAGE_MAX + 64];
+  const int head = snprintf(text, sizeof text, "state: %s\n", agd_run_state_word(state));
+  const int length = head + snprintf(text + head, AGD_MESSAGE_MAX, "%.*s", AGD_MESSAGE_MAX - 1, explanation);
+  for (char *c = text + head; *c != '\0'; c++)
+    if (*c == '\n' || *c == '\r') *c = ' ';
+  text[length] = '\n';
+  join(path, run->folder, "status");
+  return agd_file_replace(path, text, (size_t)length + 1, false, st);
+}
+
+static agd_code write_config(const agd_run *run, const agd_config *config, agd_status *st) {
+  char path[AGD_PATH_MAX], *text;
+  AGD_TRY(agd_config_format(config, &text, st));
+  join(path, run->folder, "config.yaml");
+  const agd_code code = agd_file_replace(path, text, strlen(text), false, st);
+  free(text);
+  return code;
+}
+
+static agd_code open_events(agd_run *run, agd_status *st) {
+  char path[AGD_PATH_MAX];
+  join(path, run->folder, "events/train");
+  AGD_TRY(agd_events_open(path, &run->train, st));
+  if (!run->validates) return AGD_OK;
+  join(path, run->folder, "events/validation");
+  return agd_events_open(path, &run->validation, st);
+}
+
+/* metrics.csv comes first: whoever creates it owns the folder. */
+static agd_code fill(agd_run *run, const agd_config *config, agd_status *st) {
+  char path[AGD_PATH_MAX], since[64];
+  const time_t now = time(NULL);
+  struct tm utc;
+  strftime(since, sizeof since, "since %Y-%m-%d %H:%M:%S UTC", gmtime_r(&now, &utc));
+  AGD_TRY(open_log(run, "metrics.csv", metrics_header, &run->metrics, st));
+  if (run->log_steps > 0) AGD_TRY(open_log(run, "steps.csv", steps_header, &run->steps, st));
+  AGD_TRY(write_config(run, config, st));
+  join(path, run->folder, "checkpoints");
+  AGD_TRY(agd_folder_create(path, st));
+  if (config->tensorboard) AGD_TRY(open_events(run, st));
+  return write_status(run, AGD_RUN_RUNNING, since, st);
+}
+
+static int remove_item(const char *path, const struct stat *info, int type, struct FTW *at) {
+  (void)info, (void)type, (void)at;
+  return remove(path);
+}
+
+/* Closes what is open. A log's last bytes are written here, so this can fail as a write can. */
+static agd_code close_logs(agd_run *run, agd_status *st) {
+  agd_code code = AGD_OK;
+  if (run->metrics != NULL && fclose(run->metrics) != 0) code = write_failed(run->folder, "metrics.csv", st);
+  if (run->steps != NULL && fclose(run->steps) != 0) code = write_failed(run->folder, "steps.csv", st);
+  const agd_code train = agd_events_close(&run->train, st), validation = agd_events_close(&run->validation, st);
+  return code != AGD_OK ? code : train != AGD_OK ? train : validation;
+}
+
+static void release(agd_run **run) {
+  free((*run)->folder);
+  free(*run);
+  *run = NULL;
+}
+
+/* Removes what a failed creation has begun: refuse_held found none of it, and metrics.csv made the folder ours. */
+static void undo(agd_run **run) {
+  const bool ours = (*run)->metrics != NULL;
+  close_logs(*run, NULL);
+  for (size_t i = 0; i < CONTENTS && ours; i++) {
+    char path[AGD_PATH_MAX];
+    join(path, (*run)->folder, contents[i]);
+    nftw(path, remove_item, 8, FTW_DEPTH | FTW_PHYS);
+  }
+  release(run);
+}
+
+agd_code agd_run_create(const char *folder, const agd_config *config, agd_run **out, agd_status *st) {
+  *out = NULL;
+  AGD_TRY(check_length(folder, st));
+  AGD_TRY(refuse_held(folder, st));
+  AGD_TRY(agd_folder_create(folder, st));
+  agd_run *run = calloc(1, sizeof *run);
+  if (run == NULL || (run->folder = strdup(folder)) == NULL) {
+    free(run);
+    return agd_fail(st, AGD_EDATA, "out of memory: the run folder %s", folder);
+  }
+  run->log_steps = config->log_steps;
+  run->validates = config->validation_split > 0;
+  const agd_code code = fill(run, config, st);
+  if (code != AGD_OK) undo(&run);
+  *out = run;
+  return code;
+}
+
+agd_code agd_run_step(agd_run *run, uint64_t step, double loss, agd_status *st) {
+  if (run->steps == NULL || step % run->log_steps != 0) return AGD_OK;
+  char number[AGD_NUMBER_SIZE];
+  agd_number_format_digits(loss, DIGITS, number);
+  if (fprintf(run->steps, "%" PRIu64 ",%s\n", step, number) < 0) return write_failed(run->folder, "steps.csv", st);
+  return AGD_OK;
+}
+
+static agd_code write_metrics(agd_run *run, const agd_epoch_metrics *metrics, agd_status *st) {
+  char loss[AGD_NUMBER_SIZE], val_loss[AGD_NUMBER_SIZE] = "", seconds[AGD_NUMBER_SIZE];
+  agd_number_format_digits(metrics->loss, DIGITS, loss);
+  if (run->validates) agd_number_format_digits(metrics->val_loss, DIGITS, val_loss);
+  agd_number_format_digits(metrics->seconds, DIGITS, seconds);
+  if (fprintf(run->metrics, "%" PRIu64 ",%" PRIu64 ",%s,%s,%s\n", metrics->epoch, metrics->step, loss, val_loss,
+              seconds) < 0 ||
+      fflush(run->metrics) != 0)
+    return write_failed(run->folder, "metrics.csv", st);
+  return AGD_OK;
+}
+
+agd_code agd_run_epoch(agd_run *run, const agd_epoch_metrics *metrics, agd_status *st) {
+  static const char tag[] = "epoch_loss";
+  const int64_t epoch = (int64_t)metrics->epoch - 1;
+  AGD_TRY(write_metrics(run, metrics, st));
+  if (run->steps != NULL && fflush(run->steps) != 0) return write_failed(run->folder, "steps.csv", st);
+  if (run->train != NULL) AGD_TRY(agd_events_scalar(run->train, tag, epoch, metrics->loss, st));
+  if (run->validation != NULL) AGD_TRY(agd_events_scalar(run->validation, tag, epoch, metrics->val_loss, st));
+  return AGD_OK;
+}
+
+void agd_run_checkpoint_path(const agd_run *run, uint64_t step, char *path, size_t size) {
+  snprintf(path, size, "%s/checkpoints/step-%08" PRIu64 ".weights.h5", run->folder, step);
+}
+
+void agd_run_final_path(const agd_run *run, char *path, size_t size) {
+  snprintf(path, size, "%s/final.weights.h5", run->folder);
+}
+
+/* The last part of a path. */
+static void base_name(const char *path, char name[AGD_NAME_MAX]) {
+  size_t end = strlen(path);
+  while (end > 1 && path[end - 1] == '/') end--;
+  size_t start = end;
+  while (start > 0 && path[start - 1] != '/') start--;
+  snprintf(name, AGD_NAME_MAX, "%.*s", (int)(end - start), path + start);
+}
+
+static agd_code draw(const agd_run *run, agd_run_state state, agd_status *st) {
+  char png[AGD_PATH_MAX], name[AGD_NAME_MAX];
+  agd_epoch_metrics *metrics;
+  size_t count;
+  AGD_TRY(agd_run_metrics(run->folder, &metrics, &count, st));
+  join(png, run->folder, "curves.png");
+  base_name(run->folder, name);
+  const agd_curve curve = {.label = name, .metrics = metrics, .count = count, .diverged = state == AGD_RUN_DIVERGED};
+  const agd_code code = agd_plot_curves(png, name, &curve, 1, st);
+  free(metrics);
+  return code;
+}
+
+agd_code agd_run_close(agd_run **run, agd_run_state state, const char *explanation, agd_status *st) {
+  if (*run == NULL) return AGD_OK;
+  agd_status local = {0}, picture = {0};
+  agd_code code = close_logs(*run, &local);
+  if (code != AGD_OK) write_status(*run, AGD_RUN_FAILED, local.message, NULL);
+  if (code == AGD_OK) code = write_status(*run, state, explanation, &local);
+  if (code == AGD_OK && draw(*run, state, &picture) != AGD_OK)
+    fprintf(stderr, "allegrad: warning: %s/curves.png was not drawn: %s\n", (*run)->folder, picture.message);
+  release(run);
+  if (code != AGD_OK) agd_fail(st, code, "%s", local.message);
+  return code;
+}
+
+agd_code agd_run_weights_path(const char *run_or_weights, char *path, size_t size, void (*note)(const char *),
+                              agd_status *st) {
+  struct stat info;
+  char checkpoints[AGD_PATH_MAX], final[AGD_PATH_MAX];
+  if (stat(run_or_weights, &info) != 0)
+    return agd_fail(st, AGD_EDATA, "cannot open %s: %s", run_or_weights, strerror(errno));
+  AGD_TRY(check_length(run_or_weights, st));
+  join(final, run_or_weights, "final.weights.h5");
+  const char *found = !S_ISDIR(info.st_mode) ? run_or_weights : access(final, F_OK) == 0 ? final : NULL;
+  if (found != NULL) {
+    const int length = snprintf(path, size, "%s", found);
+    AGD_REQUIRE(length >= 0 && (size_t)length < size);
+    return AGD_OK;
+  }
+  join(checkpoints, run_or_weights, "checkpoints");
+  if (access(checkpoints, F_OK) != 0)
+    return agd_fail(st, AGD_EDATA, "%s is no run folder: it holds neither final.weights.h5 nor checkpoints",
+                    run_or_weights);
+  return agd_checkpoints_newest(checkpoints, path, size, note, st);
+}
+
+/* A text file as a string, to be freed. */
+static agd_code read_text(const char *path, char **text, agd_status *st) {
+  void *content;
+  size_t size;
+  agd_trailer_state trailer;
+  AGD_TRY(agd_file_read(path, &content, &size, &trailer, st));
+  *text = strndup(content, size);
+  agd_release(&content);
+  return *text != NULL ? AGD_OK : agd_fail(st, AGD_EDATA, "out of memory: %s", path);
+}
+
+static bool parse_count(const char *text, uint64_t *count) {
+  if (*text == '\0' || text[strspn(text, "0123456789")] != '\0') return false;
+  errno = 0;
+  *count = strtoull(text, NULL, 10);
+  return errno == 0;
+}
+
+static bool parse_loss(const char *text, double *loss) {
+  static const struct {
+    const char *word;
+    double value;
+  } words[] = {{"", NAN}, {"nan", NAN}, {"inf", INFINITY}, {"-inf", -INFINITY}};
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+    if (strcmp(text, words[i].word) == 0) return *loss = words[i].value, true;
+  return agd_number_parse(text, loss);
+}
+
+/* Takes a line apart in place. */
+static bool parse_metrics(char *line, agd_epoch_metrics *metrics) {
+  char *field[5];
+  for (size_t i = 0; i < 5; i++) field[i] = strsep(&line, ",");
+  return line == NULL && field[4] != NULL && parse_count(field[0], &metrics->epoch) &&
+         parse_count(field[1], &metrics->step) && *field[2] != '\0' && parse_loss(field[2], &metrics->loss) &&
+         parse_loss(field[3], &metrics->val_loss) && agd_number_parse(field[4], &metrics->seconds);
+}
+
+/* The lines of a metrics file; *text is consumed. */
+static agd_code parse_file(const char *path, char *text, agd_epoch_metrics *metrics, size_t *count, agd_status *st) {
+  if (strncmp(text, metrics_header, sizeof metrics_header - 1) != 0)
+    return agd_fail(st, AGD_EDATA, "%s:1: not a metrics file: its first line must be %.*s", path,
+                    (int)sizeof metrics_header - 2, metrics_header);
+  text += sizeof metrics_header - 1;
+  for (char *end; (end = strchr(text, '\n')) != NULL; text = end + 1, (*count)++) {
+    *end = '\0';
+    if (!parse_metrics(text, &metrics[*count]))
+      return agd_fail(st, AGD_EDATA, "%s:%zu: not a line of metrics", path, *count + 2);
+  }
+  return AGD_OK;
+}
+
+agd_code agd_run_metrics(const char *folder, agd_epoch_metrics **metrics, size_t *count, agd_status *st) {
+  char path[AGD_PATH_MAX], *text;
+  *metrics = NULL, *count = 0;
+  AGD_TRY(check_length(folder, st));
+  join(path, folder, "metrics.csv");
+  AGD_TRY(read_text(path, &text, st));
+  size_t lines = 1;
+  for (const char *c = text; *c != '\0'; c++) lines += *c == '\n';
+  *metrics = calloc(lines, sizeof **metrics);
+  agd_code code = *metrics != NULL ? parse_file(path, text, *metrics, count, st)
+                                   : agd_fail(st, AGD_EDATA, "out of memory: %s", path);
+  free(text);
+  if (code != AGD_OK) {
+    free(*metrics);
+    *metrics = NULL, *count = 0;
+  }
+  return code;
+}
+
+agd_code agd_run_status(const char *folder, agd_run_state *state, char *explanation, size_t size, agd_status *st) {
+  char path[AGD_PATH_MAX], *text;
+  AGD_TRY(check_length(folder, st));
+  join(path, folder, "status");
+  AGD_TRY(read_text(path, &text, st));
+  char *rest = text;
+  const char *line = strsep(&rest, "\n"), *second = rest != NULL ? strsep(&rest, "\n") : "";
+  agd_code code = AGD_EDATA;
+  for (int s = AGD_RUN_RUNNING; s <= AGD_RUN_FAILED; s++)
+    if (strncmp(line, "state: ", 7) == 0 && strcmp(line + 7, agd_run_state_word((agd_run_state)s)) == 0)
+      *state = (agd_run_state)s, code = AGD_OK;
+  if (code == AGD_OK)
+    snprintf(explanation, size, "%s", second);
+  else
+    agd_fail(st, code, "%s:1: not the status of a run: %.80s", path, line);
+  free(text);
+  return code;
+}
