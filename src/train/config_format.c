@@ -104,14 +104,14 @@ agd_code agd_config_format(const agd_config *config, char **text, agd_status *st
   return agd_fail(st, AGD_EDATA, "out of memory: the effective job file");
 }
 
-/* The default as people read it: "0.01 (adam: 0.001)". */
+/* The default as people read it: "0.01; adam: 0.001". */
 static void default_text(const agd_key *key, char text[AGD_DESCRIPTION_MAX]) {
   if (key->fallback == NULL)
     snprintf(text, AGD_DESCRIPTION_MAX, "required");
   else if (key->fallback_adam == NULL)
     snprintf(text, AGD_DESCRIPTION_MAX, "%s", key->fallback);
   else
-    snprintf(text, AGD_DESCRIPTION_MAX, "%s (adam: %s)", key->fallback, key->fallback_adam);
+    snprintf(text, AGD_DESCRIPTION_MAX, "%s; adam: %s", key->fallback, key->fallback_adam);
 }
 
 static const char *applies_text(agd_applies applies) {

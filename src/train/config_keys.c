@@ -31,14 +31,14 @@ const agd_key agd_config_keys[] = {
      .fallback = "[300, 256, 128, 100, 500, 100]", .help = "widths of the hidden layers; none makes a linear model"},
     {"model.activation", AGD_KIND_CHOICE, FIELD(model.activation), .fallback = "relu",
      .choices = NAMES([AGD_LINEAR] = "linear", [AGD_RELU] = "relu", [AGD_TANH] = "tanh", [AGD_SIGMOID] = "sigmoid"),
-     .help = "of the hidden layers; the output is linear"},
+     .help = "activation of the hidden layers; the output is linear"},
     {"model.init", AGD_KIND_CHOICE, FIELD(init), .fallback = "glorot_uniform",
      .choices = NAMES([AGD_GLOROT_UNIFORM] = "glorot_uniform"), .help = "how kernels are drawn; biases start at 0"},
     {"model.init_weights", AGD_KIND_TEXT, FIELD(init_weights), .nullable = true, .fallback = "null",
      .help = "start from the layers of this .weights.h5, ours or Keras', instead"},
     SECTION("model.batch_norm", "a batch normalisation before every hidden layer"),
     {"model.batch_norm.enabled", AGD_KIND_BOOLEAN, FIELD(model.batch_norm), .fallback = "true",
-     .help = "false leaves all of them out"},
+     .help = "whether there are any"},
     {"model.batch_norm.momentum", AGD_KIND_REAL, FIELD(model.momentum), .low = 0, .high = 1, .below_high = true,
      .fallback = "0.99", .help = "alpha of the running averages: running = alpha running + (1 - alpha) batch"},
     {"model.batch_norm.epsilon", AGD_KIND_REAL, FIELD(model.epsilon), .low = 1e-12, .high = 1, .fallback = "0.001",
@@ -52,11 +52,11 @@ const agd_key agd_config_keys[] = {
      .help = "mean squared error over rows and targets"},
     SECTION("train.optimizer", "the update rule, by Keras' formulas"),
     {"train.optimizer.name", AGD_KIND_CHOICE, FIELD(optimizer.name), .fallback = "sgd",
-     .choices = NAMES([AGD_SGD] = "sgd", [AGD_ADAM] = "adam"), .help = "the rule"},
+     .choices = NAMES([AGD_SGD] = "sgd", [AGD_ADAM] = "adam"), .help = "stochastic gradient descent, or Adam"},
     {"train.optimizer.learning_rate", AGD_KIND_REAL, FIELD(optimizer.learning_rate), .low = 0, .high = 1e30,
-     .fallback = "0.01", .fallback_adam = "0.001", .help = "step size"},
+     .fallback = "0.01", .fallback_adam = "0.001", .help = "size of a step"},
     {"train.optimizer.momentum", AGD_KIND_REAL, FIELD(optimizer.momentum), .low = 0, .high = 1, .fallback = "0",
-     .applies = AGD_TO_SGD, .help = "share of the last update that is kept"},
+     .applies = AGD_TO_SGD, .help = "share of the last update that goes into the next"},
     {"train.optimizer.nesterov", AGD_KIND_BOOLEAN, FIELD(optimizer.nesterov), .fallback = "false",
      .applies = AGD_TO_SGD, .help = "Nesterov's form of the momentum"},
     {"train.optimizer.beta_1", AGD_KIND_REAL, FIELD(optimizer.beta_1), .low = 0, .high = 1, .below_high = true,
@@ -70,12 +70,12 @@ const agd_key agd_config_keys[] = {
     {"train.epochs", AGD_KIND_INTEGER, FIELD(epochs), .least = 1, .most = COUNT_MAX, .fallback = "30",
      .help = "passes over the training rows"},
     {"train.max_steps", AGD_KIND_INTEGER, FIELD(max_steps), .least = 0, .most = COUNT_MAX, .fallback = "0",
-     .help = "end after so many steps; 0 for no such limit"},
+     .help = "end after so many steps, within an epoch or not; 0 for no such limit"},
     {"train.shuffle", AGD_KIND_CHOICE, FIELD(shuffle), .fallback = "global",
      .choices = NAMES([AGD_SHUFFLE_GLOBAL] = "global", [AGD_SHUFFLE_NONE] = "none"),
      .help = "a fresh order of all training rows every epoch, or that of the file"},
     {"train.seed", AGD_KIND_INTEGER, FIELD(seed), .least = 0, .most = UINT64_MAX, .fallback = "1",
-     .help = "of the kernels drawn and the orders of rows"},
+     .help = "seed of the kernels drawn and of the orders of rows"},
 
     SECTION("checkpoint", "what is kept while it trains"),
     {"checkpoint.every_epochs", AGD_KIND_INTEGER, FIELD(checkpoint_every_epochs), .least = 0, .most = COUNT_MAX,
@@ -121,7 +121,8 @@ static void describe_real(const agd_key *key, char *text) {
   char low[AGD_NUMBER_SIZE], high[AGD_NUMBER_SIZE];
   agd_number_format(key->low, low);
   agd_number_format(key->high, high);
-  snprintf(text, AGD_DESCRIPTION_MAX, "a number from %s to %s%s", low, key->below_high ? "below " : "", high);
+  snprintf(text, AGD_DESCRIPTION_MAX,
+           key->below_high ? "a number of at least %s and below %s" : "a number from %s to %s", low, high);
 }
 
 void agd_key_describe(const agd_key *key, char text[AGD_DESCRIPTION_MAX]) {
@@ -147,7 +148,7 @@ void agd_key_describe(const agd_key *key, char text[AGD_DESCRIPTION_MAX]) {
     describe_choices(key, text);
     break;
   case AGD_KIND_WIDTHS:
-    snprintf(text, AGD_DESCRIPTION_MAX, "a list of at most %d whole numbers from %llu to %llu, such as [64, 32] or []",
+    snprintf(text, AGD_DESCRIPTION_MAX, "a list of at most %d whole numbers from %llu to %llu, as [64, 32] or []",
              (int)AGD_HIDDEN_MAX, least, most);
     break;
   }
@@ -161,7 +162,7 @@ bool agd_key_applies(const agd_key *key, const agd_config *config) {
 static size_t distance(const char *a, const char *b) {
   enum { LONGEST = 64 };
   const size_t length = strlen(b);
-  if (length > LONGEST) return SIZE_MAX / 2;
+  if (length > LONGEST) return SIZE_MAX / 4;
   size_t row[LONGEST + 1];
   for (size_t j = 0; j <= length; j++) row[j] = j;
   for (size_t i = 0; a[i] != '\0'; i++) {
@@ -175,19 +176,22 @@ static size_t distance(const char *a, const char *b) {
   return row[length];
 }
 
-static bool same_section(const char *a, const char *b) {
-  const size_t length = (size_t)(last_part(a) - a);
-  return length == (size_t)(last_part(b) - b) && strncmp(a, b, length) == 0;
+/* How far the section of a key is from that of the path: 0 the same, 1 below it, 2 elsewhere. */
+static size_t section_distance(const agd_key *key, const char *path) {
+  const size_t length = (size_t)(last_part(path) - path);
+  if (strncmp(key->path, path, length) != 0) return 2;
+  return agd_key_name(key) == key->path + length ? 0 : 1;
 }
 
 const agd_key *agd_key_suggest(const char *path) {
   const char *name = last_part(path);
+  const size_t slips = 1 + strlen(name) / 4; /* further away it is no slip of the pen */
   const agd_key *best = NULL;
-  size_t least = 2 + strlen(name) / 4; /* further away it is no slip of the pen */
+  size_t least = SIZE_MAX;
   for (size_t i = 0; i < agd_config_key_count; i++) {
     const agd_key *key = &agd_config_keys[i];
-    const size_t d = distance(agd_key_name(key), name) + !same_section(key->path, path);
-    if (d < least) best = key, least = d;
+    const size_t letters = distance(agd_key_name(key), name), d = 2 * letters + section_distance(key, path);
+    if (letters <= slips && d < least) best = key, least = d;
   }
   return best;
 }
