@@ -129,14 +129,17 @@ typedef struct bad_job {
 } bad_job;
 
 static void check_refused(const bad_job *cases, size_t count) {
+  size_t wrong = 0;
   for (size_t i = 0; i < count; i++) {
     agd_status st;
     refused(cases[i].text, NULL, 0, &st);
     char where[64];
     snprintf(where, sizeof where, "job.yaml:%s: ", cases[i].where);
     if (strncmp(st.message, where, strlen(where)) != 0 || strstr(st.message, cases[i].what) == NULL)
-      fail_msg("%s\nshould begin with %s and hold \"%s\":\n%s", cases[i].text, where, cases[i].what, st.message);
+      wrong++, print_error("%s\nshould begin with %s and hold \"%s\":\n%s\n", cases[i].text, where, cases[i].what,
+                           st.message);
   }
+  assert_int_equal(wrong, 0);
 }
 
 static void test_bad_values_are_refused_where_they_stand(void **state) {
@@ -255,14 +258,14 @@ static void test_bad_structure_is_refused_where_it_stands(void **state) {
       {"train: {batch: !!int 3}\n", "1:22", "tags"},
       {"train: {batch: &b 3}\n", "1:19", "anchors"},
       {MINIMAL "---\n" MINIMAL, "2:1", "second document"},
-      {MINIMAL "...\nmore\n", "3:1", "second document"},
+      {MINIMAL "...\nmore\n", "2:1", "second document"},
       {"%YAML 1.1\n---\n" MINIMAL, "1:1", "may not begin with %"},
       {"data:\n\tfile: a\n", "2:1", "tab character"},
       {"data: {file: a\n", "2:1", "not valid YAML"},
-      {"data: {file: 'a}\n", "1:14", "not valid YAML"},
+      {"data: {file: 'a}\n", "1:15", "without closing quote"},
       {"data:\n  file: a\n x: b\n", "3:2", "not valid YAML"},
       {"data: {file: a}}\n", "1:16", "not valid YAML"},
-      {"data: file: a\n", "1:11", "not valid YAML"},
+      {"data: file: a\n", "1:7", "data: expected a mapping of keys"},
       {"data: {file: @a}\n", "1:14", "not valid YAML"},
       /* bytes that are no text */
       {"data: {file: a\xff}\n", "1:15", "not UTF-8"},
