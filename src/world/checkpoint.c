@@ -19,6 +19,11 @@ enum { AT_MAGIC = 0, AT_VERSION = 8, AT_SIZE = 12, AT_LENGTH = 16, AT_DIGEST = 3
 static const unsigned char magic[8] = {'A', 'G', 'D', 'T', 'R', 'A', 'I', 'L'};
 enum { TRAILER_VERSION = 1 };
 
+/* A path longer than a message must not push the reason out of it. */
+static agd_code io_failure(agd_status *st, const char *verb, const char *path, int error) {
+  return agd_fail(st, AGD_EDATA, "cannot %s %.*s: %s", verb, AGD_MESSAGE_MAX - 256, path, strerror(error));
+}
+
 static void put_le(unsigned char *to, uint64_t value, int bytes) {
   for (int i = 0; i < bytes; i++) to[i] = (unsigned char)(value >> (8 * i));
 }
@@ -77,7 +82,7 @@ static agd_code digest_of_file(int fd, const char *path, size_t length, unsigned
   if (error == 0 && good) good = EVP_DigestFinal_ex(context, digest, NULL) == 1;
   EVP_MD_CTX_free(context);
   agd_release(&piece);
-  if (error != 0) return agd_fail(st, AGD_EDATA, "cannot read %s: %s", path, strerror(error));
+  if (error != 0) return io_failure(st, "read", path, error);
   if (!good) return agd_fail(st, AGD_EDATA, "libcrypto cannot compute the SHA-256 of %s", path);
   return AGD_OK;
 }
@@ -85,11 +90,11 @@ static agd_code digest_of_file(int fd, const char *path, size_t length, unsigned
 /* Opens a regular file for reading. O_NONBLOCK, so that a FIFO without a writer is refused instead of waited for. */
 static agd_code open_regular(const char *path, int *fd, size_t *size, agd_status *st) {
   *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (*fd < 0) return agd_fail(st, AGD_EDATA, "cannot open %s: %s", path, strerror(errno));
+  if (*fd < 0) return io_failure(st, "open", path, errno);
   struct stat info;
   agd_code code = AGD_OK;
   if (fstat(*fd, &info) != 0)
-    code = agd_fail(st, AGD_EDATA, "cannot read %s: %s", path, strerror(errno));
+    code = io_failure(st, "read", path, errno);
   else if (!S_ISREG(info.st_mode))
     code =
         agd_fail(st, AGD_EDATA, "%s is %s, not a file", path, S_ISDIR(info.st_mode) ? "a folder" : "a device or pipe");
@@ -117,7 +122,7 @@ static agd_code verify_open(int fd, const char *path, size_t size, agd_trailer_s
   if (size < AGD_TRAILER_SIZE) return AGD_OK;
   const size_t length = size - AGD_TRAILER_SIZE;
   const int error = read_at(fd, found, sizeof found, (off_t)length);
-  if (error != 0) return agd_fail(st, AGD_EDATA, "cannot read %s: %s", path, strerror(error));
+  if (error != 0) return io_failure(st, "read", path, error);
   if (!is_trailer(found)) return AGD_OK;
   AGD_TRY(digest_of_file(fd, path, length, digest, st));
   *state = judge(found, length, digest);
@@ -126,7 +131,7 @@ static agd_code verify_open(int fd, const char *path, size_t size, agd_trailer_s
 
 agd_code agd_file_verify(const char *path, agd_trailer_state *state, agd_status *st) {
   int fd;
-  size_t size;
+  size_t size = 0;
   AGD_TRY(open_regular(path, &fd, &size, st));
   const agd_code code = verify_open(fd, path, size, state, st);
   close(fd);
@@ -137,7 +142,7 @@ agd_code agd_file_verify(const char *path, agd_trailer_state *state, agd_status 
 static agd_code read_open(int fd, const char *path, unsigned char *bytes, size_t *size, agd_trailer_state *state,
                           agd_status *st) {
   const int error = read_at(fd, bytes, *size, 0);
-  if (error != 0) return agd_fail(st, AGD_EDATA, "cannot read %s: %s", path, strerror(error));
+  if (error != 0) return io_failure(st, "read", path, error);
   *state = AGD_TRAILER_NONE;
   if (*size < AGD_TRAILER_SIZE) return AGD_OK;
   const size_t length = *size - AGD_TRAILER_SIZE;
@@ -191,7 +196,7 @@ static agd_code read_back(int fd, const char *path, const image *meant, agd_stat
   posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
   AGD_TRY(digest_of_file(fd, path, meant->size, digest, st));
   const int error = read_at(fd, trailer, meant->tail, (off_t)meant->size);
-  if (error != 0) return agd_fail(st, AGD_EDATA, "cannot read %s back: %s", path, strerror(error));
+  if (error != 0) return io_failure(st, "read back", path, error);
   if (memcmp(digest, meant->digest, DIGEST) != 0 || memcmp(trailer, meant->trailer, meant->tail) != 0)
     return agd_fail(st, AGD_EDATA, "the disk returned other bytes than were written to %s", path);
   return AGD_OK;
@@ -203,9 +208,9 @@ static agd_code fill(int fd, const char *path, const image *meant, agd_status *s
   if (error == 0) error = write_all(fd, meant->trailer, meant->tail);
   if (error == 0 && fsync(fd) != 0) error = errno;
   agd_code code = AGD_OK;
-  if (error != 0) code = agd_fail(st, AGD_EDATA, "cannot write %s: %s", path, strerror(error));
+  if (error != 0) code = io_failure(st, "write", path, error);
   if (code == AGD_OK) code = read_back(fd, path, meant, st);
-  if (close(fd) != 0 && code == AGD_OK) code = agd_fail(st, AGD_EDATA, "cannot write %s: %s", path, strerror(errno));
+  if (close(fd) != 0 && code == AGD_OK) code = io_failure(st, "write", path, errno);
   return code;
 }
 
@@ -219,7 +224,7 @@ static agd_code sync_folder(const char *path, agd_status *st) {
   /* EINVAL: a file system that has nothing to write for a folder. */
   const int error = fd < 0 || (fsync(fd) != 0 && errno != EINVAL) ? errno : 0;
   if (fd >= 0) close(fd);
-  if (error != 0) return agd_fail(st, AGD_EDATA, "cannot write the folder %s: %s", folder, strerror(error));
+  if (error != 0) return io_failure(st, "write the folder", folder, error);
   return AGD_OK;
 }
 
@@ -240,10 +245,9 @@ agd_code agd_file_replace(const char *path, const void *content, size_t size, bo
   trailer_build(meant.trailer, size, meant.digest);
   AGD_TRY(refuse_special(path, st));
   const int fd = open_temporary(path, temporary);
-  if (fd < 0) return agd_fail(st, AGD_EDATA, "cannot write %s: %s", path, strerror(errno));
+  if (fd < 0) return io_failure(st, "write", path, errno);
   agd_code code = fill(fd, path, &meant, st);
-  if (code == AGD_OK && rename(temporary, path) != 0)
-    code = agd_fail(st, AGD_EDATA, "cannot write %s: %s", path, strerror(errno));
+  if (code == AGD_OK && rename(temporary, path) != 0) code = io_failure(st, "write", path, errno);
   if (code != AGD_OK) {
     unlink(temporary);
     return code;
@@ -282,7 +286,7 @@ static int newest_first(const void *a, const void *b) {
 static agd_code list_checkpoints(const char *folder, entries *found, agd_status *st) {
   *found = (entries){0};
   DIR *stream = opendir(folder);
-  if (stream == NULL) return agd_fail(st, AGD_EDATA, "cannot read the folder %s: %s", folder, strerror(errno));
+  if (stream == NULL) return io_failure(st, "read the folder", folder, errno);
   for (const struct dirent *item; (item = readdir(stream)) != NULL;) {
     uint64_t step;
     if (!parse_name(item->d_name, &step)) continue;
@@ -317,7 +321,7 @@ agd_code agd_checkpoints_prune(const char *folder, size_t keep, agd_status *st) 
     char path[PATH_SIZE];
     code = join(folder, found.list[i].name, path, sizeof path, st);
     if (code == AGD_OK && unlink(path) != 0 && errno != ENOENT)
-      code = agd_fail(st, AGD_EDATA, "cannot remove the old checkpoint %s: %s", path, strerror(errno));
+      code = io_failure(st, "remove the old checkpoint", path, errno);
   }
   free(found.list);
   return code;
