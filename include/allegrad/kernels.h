@@ -31,11 +31,9 @@ typedef struct agd_kernels {
   /** x[c,j] = act(x[c,j] + bias[c]), in place. */
   void (*bias_activation)(agd_activation act, agd_real *x, size_t ld, size_t C, size_t b, const agd_real *bias);
 
-  /** mean[c] = sum_j x[c,j] / b and m2[c] = sum_j (x[c,j] - mean[c])^2, two-pass, in double. b = 0 gives zeros. */
-  void (*moments)(const agd_real *x, size_t ld, size_t C, size_t b, double *mean, double *m2);
-
-  /** bias_activation followed by moments, feature block by feature block while it is in cache. bias may be NULL (then
-   * x is not touched: the input's statistics). */
+  /** bias_activation, unless bias is NULL (then x is not touched: the input's statistics), followed by the moments
+   * mean[c] = sum_j x[c,j] / b and m2[c] = sum_j (x[c,j] - mean[c])^2, in two passes, feature block by feature block
+   * while it is in cache. b = 0 gives zeros. */
   void (*bias_activation_moments)(agd_activation act, agd_real *x, size_t ld, size_t C, size_t b, const agd_real *bias,
                                   double *mean, double *m2);
 

@@ -14,3 +14,13 @@ function(allegrad_add_library name definition)
     target_link_libraries(${name} PUBLIC PkgConfig::XSMM PkgConfig::OPENBLAS)
   endif()
 endfunction()
+
+# The tuned kernels, one file for each instruction set. No contraction to fused multiply-adds: all sets give the same
+# bits.
+set_source_files_properties(src/num/kernels_reference.c src/num/kernels_baseline.c PROPERTIES COMPILE_OPTIONS
+                            "-ffp-contract=off")
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set_source_files_properties(src/num/kernels_avx2.c PROPERTIES COMPILE_OPTIONS "-ffp-contract=off;-mavx2")
+  set_source_files_properties(src/num/kernels_avx512.c PROPERTIES COMPILE_OPTIONS
+                              "-ffp-contract=off;-mavx512f;-mavx512vl;-mavx512dq")
+endif()

@@ -1,7 +1,5 @@
 /* The plain twins: each kernel as its equation reads, sums in double in order of the rows of the batch. */
-#include "kernels_set.h"
-
-#include <math.h>
+#include "kernels_plain.h"
 
 static agd_real activate(agd_activation act, agd_real x) {
   switch (act) {
@@ -17,19 +15,19 @@ static agd_real activate(agd_activation act, agd_real x) {
   return x;
 }
 
-/* act'(u) as a function of the output x = act(u). */
-static agd_real derivative(agd_activation act, agd_real x) {
+/* dx act'(u) with act'(u) as a function of the output x = act(u). */
+static agd_real through(agd_activation act, agd_real dx, agd_real x) {
   switch (act) {
   case AGD_LINEAR:
-    return 1;
+    return dx;
   case AGD_RELU:
-    return x > 0 ? 1 : 0;
+    return x > 0 ? dx : 0;
   case AGD_TANH:
-    return 1 - x * x;
+    return dx * (1 - x * x);
   case AGD_SIGMOID:
-    return x * (1 - x);
+    return dx * (x * (1 - x));
   }
-  return 1;
+  return dx;
 }
 
 static void bias_activation(agd_activation act, agd_real *x, size_t ld, size_t C, size_t b, const agd_real *bias) {
@@ -38,7 +36,9 @@ static void bias_activation(agd_activation act, agd_real *x, size_t ld, size_t C
   }
 }
 
-static void moments(const agd_real *x, size_t ld, size_t C, size_t b, double *mean, double *m2) {
+static void bias_activation_moments(agd_activation act, agd_real *x, size_t ld, size_t C, size_t b,
+                                    const agd_real *bias, double *mean, double *m2) {
+  if (bias != NULL) bias_activation(act, x, ld, C, b, bias);
   for (size_t c = 0; c < C; c++) {
     double sum = 0, squares = 0;
     for (size_t j = 0; j < b; j++) sum += (double)x[c * ld + j];
@@ -48,20 +48,6 @@ static void moments(const agd_real *x, size_t ld, size_t C, size_t b, double *me
       squares += d * d;
     }
     m2[c] = squares;
-  }
-}
-
-static void bias_activation_moments(agd_activation act, agd_real *x, size_t ld, size_t C, size_t b,
-                                    const agd_real *bias, double *mean, double *m2) {
-  if (bias) bias_activation(act, x, ld, C, b, bias);
-  moments(x, ld, C, b, mean, m2);
-}
-
-static void normalization(size_t C, const double *mean, const double *variance, double epsilon, agd_normalization out) {
-  for (size_t c = 0; c < C; c++) {
-    out.mean_high[c] = (agd_real)mean[c];
-    out.mean_low[c] = (agd_real)(mean[c] - (double)out.mean_high[c]);
-    out.inverse_sd[c] = (agd_real)(1 / sqrt(variance[c] + epsilon));
   }
 }
 
@@ -116,7 +102,7 @@ static void finish_gradient(const agd_real *dy, size_t ld, size_t C, size_t b, a
 static void activation_backward(agd_activation act, agd_real *dx, const agd_real *x, size_t ld, size_t C, size_t b,
                                 agd_real *dbias, agd_real *dy_t, size_t ldt) {
   for (size_t c = 0; c < C; c++) {
-    for (size_t j = 0; j < b; j++) dx[c * ld + j] *= derivative(act, x[c * ld + j]);
+    for (size_t j = 0; j < b; j++) dx[c * ld + j] = through(act, dx[c * ld + j], x[c * ld + j]);
   }
   finish_gradient(dx, ld, C, b, dbias, dy_t, ldt);
 }
@@ -154,27 +140,6 @@ static double mse(agd_real *y, const agd_real *target, size_t ld, size_t T, size
   }
   finish_gradient(y, ld, T, b, dbias, dy_t, ldt);
   return T > 0 ? loss / (double)T : 0;
-}
-
-static void sgd(size_t n, agd_real *w, const agd_real *g, agd_real rate) {
-  for (size_t i = 0; i < n; i++) w[i] -= rate * g[i];
-}
-
-static void sgd_momentum(size_t n, agd_real *w, const agd_real *g, agd_real *v, agd_real rate, agd_real momentum,
-                         int nesterov) {
-  for (size_t i = 0; i < n; i++) {
-    v[i] = momentum * v[i] - rate * g[i];
-    w[i] += nesterov ? momentum * v[i] - rate * g[i] : v[i];
-  }
-}
-
-static void adam(size_t n, agd_real *w, const agd_real *g, agd_real *m, agd_real *v, agd_real alpha_t, agd_real beta_1,
-                 agd_real beta_2, agd_real epsilon) {
-  for (size_t i = 0; i < n; i++) {
-    m[i] += (1 - beta_1) * (g[i] - m[i]);
-    v[i] += (1 - beta_2) * (g[i] * g[i] - v[i]);
-    w[i] -= alpha_t * m[i] / ((agd_real)sqrt((double)v[i]) + epsilon);
-  }
 }
 
 const agd_kernels agd_kernels_reference = AGD_KERNELS_SET("reference");

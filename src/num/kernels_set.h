@@ -4,17 +4,19 @@
 
 #include "allegrad/kernels.h"
 
-extern const agd_kernels agd_kernels_reference;
+extern const agd_kernels agd_kernels_reference, agd_kernels_baseline;
+#ifdef __x86_64__
+extern const agd_kernels agd_kernels_avx2, agd_kernels_avx512;
+#endif
 
 /* The set made of a file's static functions, which bear the names of the members. */
 #define AGD_KERNELS_SET(name)                                                                                          \
   {                                                                                                                    \
-    .isa = name, .bias_activation = bias_activation, .moments = moments,                                               \
-    .bias_activation_moments = bias_activation_moments, .normalization = normalization, .normalize = normalize,        \
-    .batchnorm_forward = batchnorm_forward, .batchnorm_backward_sums = batchnorm_backward_sums,                        \
-    .batchnorm_backward = batchnorm_backward, .activation_backward = activation_backward,                              \
-    .batchnorm_backward_local = batchnorm_backward_local, .mse = mse, .transpose = transpose, .sgd = sgd,              \
-    .sgd_momentum = sgd_momentum, .adam = adam                                                                         \
+    .isa = name, .bias_activation = bias_activation, .bias_activation_moments = bias_activation_moments,               \
+    .normalization = normalization, .normalize = normalize, .batchnorm_forward = batchnorm_forward,                    \
+    .batchnorm_backward_sums = batchnorm_backward_sums, .batchnorm_backward = batchnorm_backward,                      \
+    .activation_backward = activation_backward, .batchnorm_backward_local = batchnorm_backward_local, .mse = mse,      \
+    .transpose = transpose, .sgd = sgd, .sgd_momentum = sgd_momentum, .adam = adam                                     \
   }
 
 #endif

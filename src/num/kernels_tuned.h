@@ -1,0 +1,423 @@
+/* The tuned kernels, in GNU vector extensions. Each kernels_<isa>.c compiles this file for its instruction set, with
+ * the widest vectors that it has.
+ *
+ * A block of features is taken through a whole kernel while it is in cache; within a block a row (one feature over the
+ * batch) is taken chunk by chunk. A chunk is one cache line on every instruction set, and a sum over a row has one
+ * accumulator for each position in the chunk, folded by halves at the end: so the order of summation, and with it every
+ * bit, is the same for all instruction sets (the build forbids contraction to fused multiply-adds here). */
+#include "kernels_plain.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+#ifdef ALLEGRAD_DOUBLE
+#define REAL_BYTES 8
+typedef int64_t lane_int;
+#else
+#define REAL_BYTES 4
+typedef int32_t lane_int;
+#endif
+
+#define LANES (VECTOR_BYTES / REAL_BYTES)
+#define WIDE_LANES (VECTOR_BYTES / 8)
+#define CHUNK (64 / REAL_BYTES)    /* elements of a chunk */
+#define PARTS (CHUNK / LANES)      /* vectors of a chunk */
+#define WIDES (CHUNK / WIDE_LANES) /* vectors of a chunk's doubles */
+#define WIDES_PER_PART (WIDES / PARTS)
+#define BLOCK ((size_t)16) /* features of a block: with 256 rows of float, 16 KB */
+
+typedef agd_real vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef lane_int mask __attribute__((vector_size(VECTOR_BYTES))); /* all bits of a lane set, or none */
+typedef double wide __attribute__((vector_size(VECTOR_BYTES)));
+typedef int64_t wide_mask __attribute__((vector_size(VECTOR_BYTES)));
+typedef double wides __attribute__((vector_size(WIDES_PER_PART * VECTOR_BYTES))); /* the doubles of a vec */
+
+/* ---- vectors ---- */
+
+INLINE vec load(const agd_real *p) {
+  vec v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+INLINE void store(agd_real *p, vec v) { memcpy(p, &v, sizeof v); }
+
+INLINE vec spread(agd_real x) { return x - (vec){0}; }
+
+INLINE vec where(mask m, vec v) { return (vec)((mask)v & m); }
+
+/* ---- sums ---- */
+
+/* A sum in the making: an accumulator for each position in the chunk. */
+typedef struct sum {
+  wide lane[WIDES];
+} sum;
+
+/* Vector i of a chunk's doubles without the positions from `count` on, which become +0 whatever they held. */
+INLINE wide clip(wide w, size_t i, size_t count) {
+  static const int64_t position[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  if (count == CHUNK) return w;
+  wide_mask m;
+  memcpy(&m, position + i * WIDE_LANES, sizeof m);
+  return (wide)((wide_mask)w & (m < (int64_t)count));
+}
+
+/* Adds w, the doubles of part p of a chunk whose first `count` positions count, or their squares. */
+INLINE void add_wides(sum *s, size_t p, size_t count, wides w, bool squared) {
+  wide part[WIDES_PER_PART];
+  memcpy(part, &w, sizeof w);
+  for (size_t h = 0, i = p * WIDES_PER_PART; h < WIDES_PER_PART; h++, i++) {
+    const wide d = clip(part[h], i, count);
+    s->lane[i] += squared ? d * d : d;
+  }
+}
+
+INLINE void add(sum *s, size_t p, size_t count, vec v) {
+  add_wides(s, p, count, __builtin_convertvector(v, wides), false);
+}
+
+INLINE void add_squares(sum *s, size_t p, size_t count, vec v, double mean) {
+  add_wides(s, p, count, __builtin_convertvector(v, wides) - mean, true);
+}
+
+/* The accumulators folded by halves. */
+INLINE double total(sum s) {
+  for (size_t n = WIDES / 2; n > 0; n /= 2) {
+    for (size_t i = 0; i < n; i++) s.lane[i] += s.lane[i + n];
+  }
+  wide w = s.lane[0];
+#if VECTOR_BYTES == 64
+  w += __builtin_shufflevector(w, w, 4, 5, 6, 7, 4, 5, 6, 7);
+#endif
+#if VECTOR_BYTES == 64
+  w += __builtin_shufflevector(w, w, 2, 3, 2, 3, 2, 3, 2, 3);
+#elif VECTOR_BYTES == 32
+  w += __builtin_shufflevector(w, w, 2, 3, 2, 3);
+#endif
+  return w[0] + w[1];
+}
+
+/* ---- formulas ---- */
+
+INLINE vec each_lane(agd_activation act, vec u) {
+  for (size_t i = 0; i < LANES; i++) u[i] = act == AGD_TANH ? tanh(u[i]) : 1 / (1 + exp(-u[i]));
+  return u;
+}
+
+INLINE vec activate(agd_activation act, vec u) {
+  switch (act) {
+  case AGD_LINEAR:
+    return u;
+  case AGD_RELU:
+    return where(~(u < 0), u); /* a NaN stays one */
+  case AGD_TANH:
+  case AGD_SIGMOID:
+    return each_lane(act, u);
+  }
+  return u;
+}
+
+/* dx act'(u) with act'(u) as a function of the output x = act(u). */
+INLINE vec through(agd_activation act, vec dx, vec x) {
+  switch (act) {
+  case AGD_LINEAR:
+    return dx;
+  case AGD_RELU:
+    return where(x > 0, dx);
+  case AGD_TANH:
+    return dx * (1 - x * x);
+  case AGD_SIGMOID:
+    return dx * (x * (1 - x));
+  }
+  return dx;
+}
+
+/* The normalisation of one feature, in every lane. */
+typedef struct feature {
+  vec mean_high, mean_low, inverse_sd;
+} feature;
+
+INLINE feature feature_of(agd_normalization n, size_t c) {
+  return (feature){spread(n.mean_high[c]), spread(n.mean_low[c]), spread(n.inverse_sd[c])};
+}
+
+INLINE vec x_hat(feature f, vec x) { return ((x - f.mean_high) - f.mean_low) * f.inverse_sd; }
+
+/* ---- rows: one feature over the batch ---- */
+
+/* Runs the statement for every vector of a row of b elements: at element j, part p of a chunk of which `count`
+ * positions count. The last, shorter chunk has its own copy, so that clipping costs the others nothing. */
+#define FOR_PARTS(...)                                                                                                 \
+  do {                                                                                                                 \
+    size_t j = 0, count = CHUNK;                                                                                       \
+    while (j + CHUNK <= b) {                                                                                           \
+      for (size_t p = 0; p < PARTS; p++, j += LANES) __VA_ARGS__                                                       \
+    }                                                                                                                  \
+    count = b - j;                                                                                                     \
+    for (size_t p = 0; count > 0 && p < PARTS; p++, j += LANES) __VA_ARGS__                                            \
+  } while (0)
+
+INLINE void row_bias_activation(agd_activation act, agd_real *x, size_t b, agd_real bias) {
+  for (size_t j = 0; j < b; j += LANES) store(x + j, activate(act, load(x + j) + bias));
+}
+
+INLINE double row_sum(const agd_real *x, size_t b) {
+  sum s = {0};
+  FOR_PARTS({ add(&s, p, count, load(x + j)); });
+  return total(s);
+}
+
+INLINE double row_bias_activation_sum(agd_activation act, agd_real *x, size_t b, agd_real bias) {
+  sum s = {0};
+  FOR_PARTS({
+    const vec v = activate(act, load(x + j) + bias);
+    store(x + j, v);
+    add(&s, p, count, v);
+  });
+  return total(s);
+}
+
+INLINE double row_squares(const agd_real *x, size_t b, double mean) {
+  sum s = {0};
+  FOR_PARTS({ add_squares(&s, p, count, load(x + j), mean); });
+  return total(s);
+}
+
+INLINE void row_normalize(const agd_real *x, size_t b, feature f, agd_real gamma, agd_real beta, agd_real *z) {
+  for (size_t j = 0; j < b; j += LANES) store(z + j, gamma * x_hat(f, load(x + j)) + beta);
+}
+
+INLINE void row_backward_sums(const agd_real *dz, const agd_real *x, size_t b, feature f, double *sum_dz,
+                              double *sum_dz_xhat) {
+  sum s = {0}, s_xhat = {0};
+  FOR_PARTS({
+    const vec d = load(dz + j);
+    add(&s, p, count, d);
+    add(&s_xhat, p, count, d * x_hat(f, load(x + j)));
+  });
+  *sum_dz = total(s);
+  *sum_dz_xhat = total(s_xhat);
+}
+
+/* dz becomes dy; returns sum_j dy[j]. */
+INLINE double row_batchnorm_backward(agd_activation act, agd_real *dz, const agd_real *x, size_t b, feature f,
+                                     agd_real scale, agd_real mean_dz, agd_real mean_dz_xhat) {
+  sum s = {0};
+  FOR_PARTS({
+    const vec v = load(x + j);
+    const vec dx = scale * ((load(dz + j) - mean_dz) - x_hat(f, v) * mean_dz_xhat);
+    const vec dy = through(act, dx, v);
+    store(dz + j, dy);
+    add(&s, p, count, dy);
+  });
+  return total(s);
+}
+
+INLINE double row_activation_backward(agd_activation act, agd_real *dx, const agd_real *x, size_t b) {
+  sum s = {0};
+  FOR_PARTS({
+    const vec dy = through(act, load(dx + j), load(x + j));
+    store(dx + j, dy);
+    add(&s, p, count, dy);
+  });
+  return total(s);
+}
+
+/* y becomes the gradient factor (y + bias - target); returns its sum and, in *squares, that of the squared errors. */
+INLINE double row_mse(agd_real *y, const agd_real *target, size_t b, agd_real bias, agd_real factor, double *squares) {
+  sum s = {0}, s_squares = {0};
+  FOR_PARTS({
+    const vec error = load(y + j) + bias - load(target + j);
+    store(y + j, factor * error);
+    add(&s, p, count, factor * error);
+    add_squares(&s_squares, p, count, error, 0);
+  });
+  *squares = total(s_squares);
+  return total(s);
+}
+
+/* ---- tiles: LANES x LANES ---- */
+
+/* The lanes of two vectors by turns: those of their lower halves, and of their upper halves. */
+#if LANES == 16
+#define LOWER_BY_TURNS 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define UPPER_BY_TURNS 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif LANES == 8
+#define LOWER_BY_TURNS 0, 8, 1, 9, 2, 10, 3, 11
+#define UPPER_BY_TURNS 4, 12, 5, 13, 6, 14, 7, 15
+#elif LANES == 4
+#define LOWER_BY_TURNS 0, 4, 1, 5
+#define UPPER_BY_TURNS 2, 6, 3, 7
+#else
+#define LOWER_BY_TURNS 0, 2
+#define UPPER_BY_TURNS 1, 3
+#endif
+
+INLINE void riffle(vec r[LANES]) {
+  vec t[LANES];
+  for (size_t i = 0; i < LANES / 2; i++) {
+    t[2 * i] = __builtin_shufflevector(r[i], r[i + LANES / 2], LOWER_BY_TURNS);
+    t[2 * i + 1] = __builtin_shufflevector(r[i], r[i + LANES / 2], UPPER_BY_TURNS);
+  }
+  memcpy(r, t, sizeof t);
+}
+
+/* out[i,j] = in[j,i] for a tile of which the first `rows` rows of in and `rows_out` rows of out exist. The rows of a
+ * 2^k x 2^k matrix riffled k times are its columns. */
+INLINE void transpose_tile(const agd_real *in, size_t ldi, size_t rows, agd_real *out, size_t ldo, size_t rows_out) {
+  vec r[LANES];
+  for (size_t i = 0; i < LANES; i++) r[i] = i < rows ? load(in + i * ldi) : (vec){0};
+  riffle(r);
+  if (LANES > 2) riffle(r);
+  if (LANES > 4) riffle(r);
+  if (LANES > 8) riffle(r);
+  for (size_t i = 0; i < LANES; i++) {
+    if (i < rows_out) store(out + i * ldo, r[i]);
+  }
+}
+
+/* Transposes rows [rows, cols] into out [cols, rows]; reads and writes whole vectors along both rows. */
+static void transpose_tiles(const agd_real *in, size_t ldi, size_t rows, size_t cols, agd_real *out, size_t ldo) {
+  for (size_t i = 0; i < rows; i += LANES) {
+    for (size_t j = 0; j < cols; j += LANES) {
+      const agd_real *from = in + i * ldi + j;
+      agd_real *to = out + j * ldo + i;
+      if (i + LANES <= rows && j + LANES <= cols)
+        transpose_tile(from, ldi, LANES, to, ldo, LANES);
+      else
+        transpose_tile(from, ldi, rows - i, to, ldo, cols - j);
+    }
+  }
+}
+
+static void transpose(const agd_real *in, size_t ldi, size_t b, size_t C, agd_real *out, size_t ldo) {
+  const size_t whole = C - C % LANES; /* in is not padded */
+  transpose_tiles(in, ldi, b, whole, out, ldo);
+  for (size_t c = whole; c < C; c++) {
+    for (size_t j = 0; j < b; j++) out[c * ldo + j] = in[j * ldi + c];
+  }
+}
+
+/* ---- the kernels: block by block of n features, the first of them c ---- */
+
+#define FOR_BLOCKS for (size_t c = 0, n; n = C - c < BLOCK ? C - c : BLOCK, c < C; c += BLOCK)
+
+/* Runs the statement with the literal activation A, so that the compiler makes a copy for each. */
+#define CASE_ACTIVATION(name, ...)                                                                                     \
+  case name: {                                                                                                         \
+    const agd_activation A = name;                                                                                     \
+    __VA_ARGS__                                                                                                        \
+  } break;
+#define FOR_ACTIVATION(act, ...)                                                                                       \
+  do {                                                                                                                 \
+    switch (act) {                                                                                                     \
+      CASE_ACTIVATION(AGD_LINEAR, __VA_ARGS__)                                                                         \
+      CASE_ACTIVATION(AGD_RELU, __VA_ARGS__)                                                                           \
+      CASE_ACTIVATION(AGD_TANH, __VA_ARGS__)                                                                           \
+      CASE_ACTIVATION(AGD_SIGMOID, __VA_ARGS__)                                                                        \
+    }                                                                                                                  \
+  } while (0)
+
+static void bias_activation(agd_activation act, agd_real *x, size_t ld, size_t C, size_t b, const agd_real *bias) {
+  FOR_ACTIVATION(act, for (size_t c = 0; c < C; c++) row_bias_activation(A, x + c * ld, b, bias[c]););
+}
+
+/* bias_activation (unless bias is NULL) and moments of one block; x, bias, mean and m2 start at the block. */
+static void block_moments(agd_activation act, agd_real *x, size_t ld, size_t n, size_t b, const agd_real *bias,
+                          double *restrict mean, double *restrict m2) {
+  if (bias == NULL)
+    for (size_t i = 0; i < n; i++) mean[i] = row_sum(x + i * ld, b);
+  else
+    FOR_ACTIVATION(act, for (size_t i = 0; i < n; i++) mean[i] = row_bias_activation_sum(A, x + i * ld, b, bias[i]););
+  for (size_t i = 0; i < n; i++) mean[i] /= b > 0 ? (double)b : 1;
+  for (size_t i = 0; i < n; i++) m2[i] = row_squares(x + i * ld, b, mean[i]);
+}
+
+static void bias_activation_moments(agd_activation act, agd_real *x, size_t ld, size_t C, size_t b,
+                                    const agd_real *bias, double *mean, double *m2) {
+  FOR_BLOCKS block_moments(act, x + c * ld, ld, n, b, bias != NULL ? bias + c : NULL, mean + c, m2 + c);
+}
+
+static agd_normalization from(agd_normalization norm, size_t c) {
+  return (agd_normalization){norm.mean_high + c, norm.mean_low + c, norm.inverse_sd + c};
+}
+
+static void normalize(const agd_real *x, size_t ld, size_t C, size_t b, agd_normalization norm, const agd_real *gamma,
+                      const agd_real *beta, agd_real *z, size_t ldz) {
+  for (size_t c = 0; c < C; c++) row_normalize(x + c * ld, b, feature_of(norm, c), gamma[c], beta[c], z + c * ldz);
+}
+
+static void batchnorm_forward(agd_activation act, agd_real *x, size_t ld, size_t C, size_t b, const agd_real *bias,
+                              double epsilon, const agd_real *gamma, const agd_real *beta, double *mean,
+                              double *variance, agd_normalization norm, agd_real *z, size_t ldz) {
+  FOR_BLOCKS {
+    block_moments(act, x + c * ld, ld, n, b, bias != NULL ? bias + c : NULL, mean + c, variance + c);
+    for (size_t i = c; i < c + n; i++) variance[i] /= (double)b;
+    normalization(n, mean + c, variance + c, epsilon, from(norm, c));
+    normalize(x + c * ld, ld, n, b, from(norm, c), gamma + c, beta + c, z + c * ldz, ldz);
+  }
+}
+
+static void batchnorm_backward_sums(const agd_real *dz, const agd_real *x, size_t ld, size_t C, size_t b,
+                                    agd_normalization norm, double *sum_dz, double *sum_dz_xhat) {
+  for (size_t c = 0; c < C; c++)
+    row_backward_sums(dz + c * ld, x + c * ld, b, feature_of(norm, c), &sum_dz[c], &sum_dz_xhat[c]);
+}
+
+static void batchnorm_backward(agd_activation act, agd_real *dz, const agd_real *x, size_t ld, size_t C, size_t b,
+                               agd_normalization norm, const agd_real *gamma, const double *sum_dz,
+                               const double *sum_dz_xhat, double m, agd_real *dbias, agd_real *dy_t, size_t ldt) {
+  FOR_BLOCKS {
+    FOR_ACTIVATION(
+        act, for (size_t i = c; i < c + n; i++) {
+          const agd_real scale = gamma[i] * norm.inverse_sd[i];
+          const agd_real mean_dz = (agd_real)(sum_dz[i] / m), mean_dz_xhat = (agd_real)(sum_dz_xhat[i] / m);
+          dbias[i] = (agd_real)row_batchnorm_backward(A, dz + i * ld, x + i * ld, b, feature_of(norm, i), scale,
+                                                      mean_dz, mean_dz_xhat);
+        });
+    transpose_tiles(dz + c * ld, ld, n, b, dy_t + c, ldt);
+  }
+}
+
+static void activation_backward(agd_activation act, agd_real *dx, const agd_real *x, size_t ld, size_t C, size_t b,
+                                agd_real *dbias, agd_real *dy_t, size_t ldt) {
+  FOR_BLOCKS {
+    FOR_ACTIVATION(
+        act, for (size_t i = c; i < c + n;
+                  i++) { dbias[i] = (agd_real)row_activation_backward(A, dx + i * ld, x + i * ld, b); });
+    transpose_tiles(dx + c * ld, ld, n, b, dy_t + c, ldt);
+  }
+}
+
+static void batchnorm_backward_local(agd_activation act, agd_real *dz, const agd_real *x, size_t ld, size_t C, size_t b,
+                                     agd_normalization norm, const agd_real *gamma, double *sum_dz, double *sum_dz_xhat,
+                                     double m, agd_real *dbias, agd_real *dy_t, size_t ldt) {
+  FOR_BLOCKS {
+    batchnorm_backward_sums(dz + c * ld, x + c * ld, ld, n, b, from(norm, c), sum_dz + c, sum_dz_xhat + c);
+    batchnorm_backward(act, dz + c * ld, x + c * ld, ld, n, b, from(norm, c), gamma + c, sum_dz + c, sum_dz_xhat + c, m,
+                       dbias + c, dy_t + c, ldt);
+  }
+}
+
+static double mse(agd_real *y, const agd_real *target, size_t ld, size_t T, size_t b, const agd_real *bias,
+                  double scale, agd_real *dbias, agd_real *dy_t, size_t ldt) {
+  const agd_real factor = (agd_real)(2 * scale / (double)T);
+  double loss = 0, squares;
+  for (size_t t = 0; t < T; t++) {
+    dbias[t] = (agd_real)row_mse(y + t * ld, target + t * ld, b, bias[t], factor, &squares);
+    loss += squares;
+  }
+  transpose_tiles(y, ld, T, b, dy_t, ldt);
+  return loss / (double)T;
+}
