@@ -45,7 +45,7 @@ static void set_rows(agd_network *net, size_t rows) {
     const size_t in = layer->in, out = layer->out, ld = net->ld;
     net->layers[l].forward = agd_gemm_plan(AGD_FORWARD, in, out, rows, out, ld, ld);
     net->layers[l].backward_input = agd_gemm_plan(AGD_BACKWARD_INPUT, in, out, rows, out, ld, ld);
-    net->layers[l].backward_kernel = agd_gemm_plan(AGD_BACKWARD_KERNEL, in, out, rows, ld, out, out);
+    net->layers[l].backward_kernel = agd_gemm_plan(AGD_BACKWARD_KERNEL, in, out, rows, ld, agd_padded_ld(out), out);
   }
 }
 
@@ -71,7 +71,7 @@ static agd_code allocate_buffers(agd_network *net, agd_status *st) {
   AGD_TRY(allocate_reals(model->spec.outputs * ld, &net->output, st));
   AGD_TRY(allocate_reals(model->spec.outputs * ld, &net->target, st));
   for (int g = 0; g < 2; g++) AGD_TRY(allocate_reals(net->widest * ld, &net->gradient[g], st));
-  AGD_TRY(allocate_reals(net->capacity * net->widest, &net->gradient_t, st));
+  AGD_TRY(allocate_reals(net->capacity * agd_padded_ld(net->widest), &net->gradient_t, st));
   AGD_TRY(allocate_reals(norms, &net->norm_space, st));
   AGD_TRY(allocate_reals(model->weight_count, &net->gradients, st));
   AGD_TRY(agd_allocate(sums, sizeof(double), "the batch statistics", (void **)&net->sum_space, st));
@@ -252,16 +252,16 @@ static void backward_hidden_layer(agd_network *net, size_t l, const agd_real *dy
   agd_gemm_run(&s->backward_kernel, s->z, net->gradient_t, net->gradients + layer->kernel);
   gradient_ready(exchange, layer->kernel, dense_slice_end(model, l));
   if (!layer->batch_norm) {
-    k->activation_backward(activation, dx, s->x, ld, C, rows, dbias, net->gradient_t, below->out);
+    k->activation_backward(activation, dx, s->x, ld, C, rows, dbias, net->gradient_t, agd_padded_ld(below->out));
     return;
   }
   if (travelling) {
     exchange->sum_finish(exchange->context);
     k->batchnorm_backward(activation, dx, s->x, ld, C, rows, s->norm, gamma, sum_dz, sum_dz_xhat, (double)global_rows,
-                          dbias, net->gradient_t, below->out);
+                          dbias, net->gradient_t, agd_padded_ld(below->out));
   } else {
     k->batchnorm_backward_local(activation, dx, s->x, ld, C, rows, s->norm, gamma, sum_dz, sum_dz_xhat,
-                                (double)global_rows, dbias, net->gradient_t, below->out);
+                                (double)global_rows, dbias, net->gradient_t, agd_padded_ld(below->out));
   }
   store_batchnorm_gradient(net, l);
   gradient_ready(exchange, layer->gamma, batchnorm_slice_end(model, l));
@@ -289,8 +289,9 @@ double agd_network_train(agd_network *net, const agd_real *x, const agd_real *y,
   net->kernels->transpose(x, inputs, rows, inputs, net->layers[0].x, net->ld);
   net->kernels->transpose(y, outputs, rows, outputs, net->target, net->ld);
   forward(net, global_rows, exchange);
-  const double loss = net->kernels->mse(net->output, net->target, net->ld, outputs, rows, model->weights + last->bias,
-                                        1 / (double)global_rows, net->gradients + last->bias, net->gradient_t, outputs);
+  const double loss =
+      net->kernels->mse(net->output, net->target, net->ld, outputs, rows, model->weights + last->bias,
+                        1 / (double)global_rows, net->gradients + last->bias, net->gradient_t, agd_padded_ld(outputs));
   backward(net, global_rows, exchange);
   return loss;
 }

@@ -73,22 +73,26 @@ INLINE wide clip(wide w, size_t i, size_t count) {
   return (wide)((wide_mask)w & (m < (int64_t)count));
 }
 
-/* Adds w, the doubles of part p of a chunk whose first `count` positions count, or their squares. */
-INLINE void add_wides(sum *s, size_t p, size_t count, wides w, bool squared) {
-  wide part[WIDES_PER_PART];
-  memcpy(part, &w, sizeof w);
-  for (size_t h = 0, i = p * WIDES_PER_PART; h < WIDES_PER_PART; h++, i++) {
-    const wide d = clip(part[h], i, count);
-    s->lane[i] += squared ? d * d : d;
-  }
+INLINE void widen(vec v, wide out[WIDES_PER_PART]) {
+  const wides w = __builtin_convertvector(v, wides);
+  memcpy(out, &w, sizeof w);
 }
 
+/* Adds part p of a chunk whose first `count` positions count. */
 INLINE void add(sum *s, size_t p, size_t count, vec v) {
-  add_wides(s, p, count, __builtin_convertvector(v, wides), false);
+  wide w[WIDES_PER_PART];
+  widen(v, w);
+  for (size_t h = 0, i = p * WIDES_PER_PART; h < WIDES_PER_PART; h++, i++) s->lane[i] += clip(w[h], i, count);
 }
 
+/* Adds the squares of v - mean. */
 INLINE void add_squares(sum *s, size_t p, size_t count, vec v, double mean) {
-  add_wides(s, p, count, __builtin_convertvector(v, wides) - mean, true);
+  wide w[WIDES_PER_PART];
+  widen(v, w);
+  for (size_t h = 0, i = p * WIDES_PER_PART; h < WIDES_PER_PART; h++, i++) {
+    const wide d = clip(w[h] - mean, i, count);
+    s->lane[i] += d * d;
+  }
 }
 
 /* The accumulators folded by halves. */
@@ -330,16 +334,21 @@ static void transpose(const agd_real *in, size_t ldi, size_t b, size_t C, agd_re
   } while (0)
 
 static void bias_activation(agd_activation act, agd_real *x, size_t ld, size_t C, size_t b, const agd_real *bias) {
-  FOR_ACTIVATION(act, for (size_t c = 0; c < C; c++) row_bias_activation(A, x + c * ld, b, bias[c]););
+  FOR_ACTIVATION(act, {
+    for (size_t c = 0; c < C; c++) row_bias_activation(A, x + c * ld, b, bias[c]);
+  });
 }
 
 /* bias_activation (unless bias is NULL) and moments of one block; x, bias, mean and m2 start at the block. */
 static void block_moments(agd_activation act, agd_real *x, size_t ld, size_t n, size_t b, const agd_real *bias,
                           double *restrict mean, double *restrict m2) {
-  if (bias == NULL)
+  if (bias == NULL) {
     for (size_t i = 0; i < n; i++) mean[i] = row_sum(x + i * ld, b);
-  else
-    FOR_ACTIVATION(act, for (size_t i = 0; i < n; i++) mean[i] = row_bias_activation_sum(A, x + i * ld, b, bias[i]););
+  } else {
+    FOR_ACTIVATION(act, {
+      for (size_t i = 0; i < n; i++) mean[i] = row_bias_activation_sum(A, x + i * ld, b, bias[i]);
+    });
+  }
   for (size_t i = 0; i < n; i++) mean[i] /= b > 0 ? (double)b : 1;
   for (size_t i = 0; i < n; i++) m2[i] = row_squares(x + i * ld, b, mean[i]);
 }
@@ -379,13 +388,14 @@ static void batchnorm_backward(agd_activation act, agd_real *dz, const agd_real 
                                agd_normalization norm, const agd_real *gamma, const double *sum_dz,
                                const double *sum_dz_xhat, double m, agd_real *dbias, agd_real *dy_t, size_t ldt) {
   FOR_BLOCKS {
-    FOR_ACTIVATION(
-        act, for (size_t i = c; i < c + n; i++) {
-          const agd_real scale = gamma[i] * norm.inverse_sd[i];
-          const agd_real mean_dz = (agd_real)(sum_dz[i] / m), mean_dz_xhat = (agd_real)(sum_dz_xhat[i] / m);
-          dbias[i] = (agd_real)row_batchnorm_backward(A, dz + i * ld, x + i * ld, b, feature_of(norm, i), scale,
-                                                      mean_dz, mean_dz_xhat);
-        });
+    FOR_ACTIVATION(act, {
+      for (size_t i = c; i < c + n; i++) {
+        const agd_real scale = gamma[i] * norm.inverse_sd[i];
+        const agd_real mean_dz = (agd_real)(sum_dz[i] / m), mean_dz_xhat = (agd_real)(sum_dz_xhat[i] / m);
+        dbias[i] = (agd_real)row_batchnorm_backward(A, dz + i * ld, x + i * ld, b, feature_of(norm, i), scale, mean_dz,
+                                                    mean_dz_xhat);
+      }
+    });
     transpose_tiles(dz + c * ld, ld, n, b, dy_t + c, ldt);
   }
 }
@@ -393,9 +403,9 @@ static void batchnorm_backward(agd_activation act, agd_real *dz, const agd_real 
 static void activation_backward(agd_activation act, agd_real *dx, const agd_real *x, size_t ld, size_t C, size_t b,
                                 agd_real *dbias, agd_real *dy_t, size_t ldt) {
   FOR_BLOCKS {
-    FOR_ACTIVATION(
-        act, for (size_t i = c; i < c + n;
-                  i++) { dbias[i] = (agd_real)row_activation_backward(A, dx + i * ld, x + i * ld, b); });
+    FOR_ACTIVATION(act, {
+      for (size_t i = c; i < c + n; i++) dbias[i] = (agd_real)row_activation_backward(A, dx + i * ld, x + i * ld, b);
+    });
     transpose_tiles(dx + c * ld, ld, n, b, dy_t + c, ldt);
   }
 }
