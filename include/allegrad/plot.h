@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 #include "allegrad/status.h"
-#include "allegrad/training.h"
+#include "allegrad/metrics.h"
 
 /** One curve pair. Borrowed strings and arrays. */
 typedef struct agd_curve {

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "allegrad/config.h"
-#include "allegrad/training.h"
+#include "allegrad/metrics.h"
 
 typedef struct agd_meter agd_meter;
 

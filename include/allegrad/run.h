@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 #include "allegrad/config.h"
-#include "allegrad/training.h"
+#include "allegrad/metrics.h"
 
 typedef struct agd_run agd_run;
 

@@ -13,17 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "allegrad/metrics.h"
 #include "allegrad/model.h"
 #include "allegrad/names.h"
 #include "allegrad/status.h"
-
-/** One line of metrics.csv. */
-typedef struct agd_epoch_metrics {
-  uint64_t epoch;        /**< from 1 */
-  uint64_t step;         /**< optimizer steps done at its end */
-  double loss, val_loss; /**< val_loss is NaN when there are no validation rows */
-  double seconds;        /**< wall time of the epoch */
-} agd_epoch_metrics;
 
 /** What a file of ours holds besides the tensors. Start with `{0}`, release with agd_training_clear. */
 typedef struct agd_training {
