@@ -9,8 +9,14 @@
 _Static_assert(sizeof(agd_activation) == sizeof(unsigned) && sizeof(agd_progress) == sizeof(unsigned),
                "a choice is stored as an unsigned");
 
+/* The list goes through the parser, like any; it need not be started for each of the scalars. */
 static agd_code apply_default(agd_job *job, size_t index, const char *text) {
-  return text == NULL ? AGD_OK : agd_job_read(job, AGD_FROM_DEFAULT, (long)index, text, strlen(text));
+  const agd_key *key = &agd_config_keys[index];
+  if (text == NULL) return AGD_OK;
+  if (key->kind == AGD_KIND_WIDTHS) return agd_job_read(job, AGD_FROM_DEFAULT, (long)index, text, strlen(text));
+  const bool stored = agd_key_store(key, strcmp(text, "null") == 0 ? NULL : text, false, job->config);
+  AGD_REQUIRE(stored);
+  return AGD_OK;
 }
 
 static agd_code apply_defaults(agd_job *job) {

@@ -275,6 +275,5 @@ bool agd_key_store(const agd_key *key, const char *text, bool quoted, agd_config
   case AGD_KIND_WIDTHS:
     break;
   }
-  AGD_REQUIRE(!"a scalar kind");
-  return false;
+  agd_bug(__FILE__, __LINE__, "no scalar key");
 }
