@@ -43,7 +43,7 @@ agd_code agd_job_fail(const agd_job *job, agd_place place, const char *format, .
 static size_t decode(const unsigned char *text, size_t length, uint32_t *code) {
   static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
   const unsigned char first = text[0];
-  const size_t size = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+  const size_t size = first < 0x80 ? 1 : first < 0xc0 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
   if (size == 0 || size > length) return 0;
   *code = size == 1 ? first : first & (0x7fu >> size);
   for (size_t i = 1; i < size; i++) {
@@ -260,15 +260,9 @@ static agd_code read_document(reader *r) {
   return agd_job_fail(r->job, r->place, "a second document begins; a job is one");
 }
 
-/* The parser would print its findings on stderr; they are collected, and one is told by syntax_error. */
-static void say_nothing(struct fy_diag *diag, void *user, const char *text, size_t length) {
-  (void)diag, (void)user, (void)text, (void)length;
-}
-
 static agd_code read_with(reader *r, struct fy_diag *diag, const char *text, size_t length) {
   fy_diag_set_collect_errors(diag, true);
-  const struct fy_parse_cfg config = {
-      .flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG | FYPCF_DEFAULT_VERSION_1_2 | FYPCF_JSON_NONE, .diag = diag};
+  const struct fy_parse_cfg config = {.flags = FYPCF_DEFAULT_VERSION_1_2, .diag = diag};
   r->parser = fy_parser_create(&config);
   if (r->parser == NULL) return agd_fail(r->job->st, AGD_EDATA, "out of memory: the job file");
   const agd_code code = fy_parser_set_string(r->parser, text, length) == 0
@@ -285,8 +279,7 @@ agd_code agd_job_read(agd_job *job, size_t source, long key, const char *text, s
   if (length == 0) return nothing(&r); /* which the parser would take for a string that ends with a zero */
   struct fy_diag_cfg quiet;
   fy_diag_cfg_default(&quiet);
-  quiet.fp = NULL;
-  quiet.output_fn = say_nothing;
+  quiet.fp = NULL; /* not stderr: findings are collected, and one is told by syntax_error */
   struct fy_diag *diag = fy_diag_create(&quiet);
   if (diag == NULL) return agd_fail(job->st, AGD_EDATA, "out of memory: the job file");
   const agd_code code = read_with(&r, diag, text, length);

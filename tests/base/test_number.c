@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "allegrad/rng.h"
-#include "cmocka_all.h"
+#include "temporary.h"
 
 static void test_numbers_are_read(void **state) {
   (void)state;
@@ -119,24 +119,10 @@ static void write_comma_locale(const char *folder) {
   assert_int_equal(fclose(file), 0);
 }
 
-static void remove_comma_locale(const char *folder) {
-  char path[PATH_MAX];
-  snprintf(path, sizeof path, "%s/comma/LC_NUMERIC", folder);
-  unlink(path);
-  snprintf(path, sizeof path, "%s/comma", folder);
-  rmdir(path);
-  rmdir(folder);
-}
-
 static void test_a_decimal_comma_changes_nothing(void **state) {
-  (void)state;
-  char folder[] = "/tmp/allegrad_number_XXXXXX";
-  assert_non_null(mkdtemp(folder));
-  write_comma_locale(folder);
-  assert_int_equal(setenv("LOCPATH", folder, 1), 0);
-  const char *set = setlocale(LC_NUMERIC, "comma");
-  remove_comma_locale(folder);
-  assert_non_null(set);
+  write_comma_locale(*state);
+  assert_int_equal(setenv("LOCPATH", *state, 1), 0);
+  assert_non_null(setlocale(LC_NUMERIC, "comma"));
   char text[AGD_NUMBER_SIZE];
   snprintf(text, sizeof text, "%g", 0.5);
   assert_string_equal(text, "0,5"); /* the trap is set */
@@ -154,11 +140,12 @@ static void test_a_decimal_comma_changes_nothing(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_numbers_are_read),
-                                     cmocka_unit_test(test_everything_else_is_refused),
-                                     cmocka_unit_test(test_fewest_digits),
-                                     cmocka_unit_test(test_given_digits),
-                                     cmocka_unit_test(test_any_finite_double_survives),
-                                     cmocka_unit_test(test_a_decimal_comma_changes_nothing)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_numbers_are_read),
+      cmocka_unit_test(test_everything_else_is_refused),
+      cmocka_unit_test(test_fewest_digits),
+      cmocka_unit_test(test_given_digits),
+      cmocka_unit_test(test_any_finite_double_survives),
+      cmocka_unit_test_setup_teardown(test_a_decimal_comma_changes_nothing, temporary_setup, temporary_teardown)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,6 +100,14 @@ static void test_json_and_a_byte_order_mark_are_yaml(void **state) {
   assert_int_equal(a.model.hidden_count, 0);
 }
 
+static void test_minus_zero_is_zero(void **state) {
+  (void)state;
+  agd_config a, b;
+  parse(MINIMAL "train: {optimizer: {learning_rate: -0.0}}", &a);
+  parse(MINIMAL "train: {optimizer: {learning_rate: 0}}", &b);
+  assert_memory_equal(&a, &b, sizeof a);
+}
+
 static void test_activation_names_are_those_of_the_model(void **state) {
   (void)state;
   const agd_activation all[] = {AGD_LINEAR, AGD_RELU, AGD_TANH, AGD_SIGMOID};
@@ -271,7 +279,9 @@ static void test_bad_structure_is_refused_where_it_stands(void **state) {
       {"data: {file: a\xff}\n", "1:15", "not UTF-8"},
       {"# \xc3\xa4\ndata: {file: \xc3\xa4\xc3}\n", "2:15", "not UTF-8"},
       {"data: {file: \xed\xa0\x80}\n", "1:14", "not UTF-8"},
+      {"data: {file: \xbf\xbf}\n", "1:14", "not UTF-8"},
       {"data: {file: \xc0\xaf}\n", "1:14", "not UTF-8"},
+      {"data: {file: \xe0\x80\xaf}\n", "1:14", "not UTF-8"},
       {"data: {file: \xf4\x90\x80\x80}\n", "1:14", "not UTF-8"},
       {"data: {file: \xe2\x82", "1:14", "not UTF-8"},
       {"%\"\xa6", "1:1", "may not begin with %"}, /* libfyaml 0.7.12 hangs on this */
@@ -788,6 +798,7 @@ int main(void) {
       cmocka_unit_test(test_defaults),
       cmocka_unit_test(test_every_key_is_read),
       cmocka_unit_test(test_json_and_a_byte_order_mark_are_yaml),
+      cmocka_unit_test(test_minus_zero_is_zero),
       cmocka_unit_test(test_activation_names_are_those_of_the_model),
       cmocka_unit_test(test_adam),
       cmocka_unit_test(test_bad_values_are_refused_where_they_stand),
