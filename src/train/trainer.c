@@ -1,0 +1,161 @@
+#include "allegrad/trainer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "allegrad/checkpoint.h"
+#include "allegrad/weights.h"
+#include "trainer_internal.h"
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Forward, loss, backward, sum of the gradients over ranks, update. Returns this rank's summed loss. */
+static double train_step(agd_trainer *t, uint64_t step) {
+  const agd_range slice = agd_plan_local(&t->plan, t->comm->rank, step);
+  const uint64_t global_rows = agd_plan_step_rows(&t->plan, step);
+  const agd_real *x = t->rows.x + slice.first * t->rows.features, *y = t->rows.y + slice.first * t->rows.targets;
+  agd_optimizer_begin(t->optimizer);
+  const double loss = agd_network_train(t->network, x, y, slice.count, global_rows, &t->exchange);
+  if (t->comm->size > 1) {
+    agd_real *gradients = agd_network_gradients(t->network);
+    agd_reduce_gradients(t->reduce, gradients, t->model->exchange_count);
+    agd_optimizer_update(t->optimizer, t->model->weights, gradients, 0, t->model->weight_count);
+  }
+  t->training.step++;
+  return loss;
+}
+
+static bool steps_exhausted(const agd_trainer *t) {
+  return t->config.max_steps > 0 && t->training.step >= t->config.max_steps;
+}
+
+/* Sums the losses of the last steps over ranks, logs them (rank 0) and looks for the first that is not finite. The last
+ * step of the window is step `last` of the epoch. Collective. A divergence is the same on every rank; a file error of
+ * rank 0 stays in its status until the ranks agree at the end of the epoch. */
+static void share_losses(agd_trainer *t, uint64_t last, agd_run *run, agd_status *st) {
+  const uint64_t first = last + 1 - t->window_count, first_count = t->training.step + 1 - t->window_count;
+  agd_comm_sum(t->comm, t->window, t->window_count);
+  for (size_t i = 0; i < t->window_count && st->code != AGD_EDIVERGED; i++) {
+    const uint64_t rows = agd_plan_step_rows(&t->plan, first + i), count = first_count + i;
+    const double loss = t->window[i] / (double)rows;
+    t->epoch_loss += t->window[i];
+    t->epoch_rows += rows;
+    if (run != NULL && st->code == AGD_OK) agd_run_step(run, count, loss, st);
+    if (!isfinite(loss))
+      agd_fail(st, AGD_EDIVERGED,
+               "the training diverged: the loss is %g at step %llu; a smaller learning_rate, data.standardize or "
+               "model.batch_norm may help",
+               loss, (unsigned long long)count);
+  }
+  t->window_count = 0;
+}
+
+/* The steps of one epoch, or what max_steps leaves of it. */
+static void train_epoch(agd_trainer *t, agd_run *run, agd_status *st) {
+  const uint64_t steps = agd_plan_steps(&t->plan);
+  t->epoch_loss = 0;
+  t->epoch_rows = 0;
+  for (uint64_t s = 0; s < steps && st->code != AGD_EDIVERGED; s++) {
+    t->window[t->window_count++] = train_step(t, s);
+    const bool last = s + 1 == steps || steps_exhausted(t);
+    if (last || t->window_count == LOSS_WINDOW) share_losses(t, s, run, st);
+    if (last) break;
+  }
+}
+
+/* Loss over the validation rows of all ranks in inference mode; NaN when there are none. */
+static double validate(agd_trainer *t) {
+  const agd_rows *v = &t->validation;
+  if (v->plan.rows == 0) return NAN;
+  double loss = agd_network_evaluate(t->network, v->x, v->y, v->count);
+  agd_comm_sum(t->comm, &loss, 1);
+  return loss / (double)v->plan.rows;
+}
+
+/* Brings the rows of this epoch here. The first epoch's came with the trainer; without shuffling they stay. */
+static agd_code arrange_rows(agd_trainer *t, uint64_t epoch, agd_status *st) {
+  if (epoch == 0 || t->config.shuffle != AGD_SHUFFLE_GLOBAL) return AGD_OK;
+  const agd_permutation order = agd_epoch_order(t->plan.rows, true, t->config.seed, epoch);
+  agd_rows next = {0};
+  AGD_TRY(agd_rows_create(t->comm, &t->plan, &order, t->rows.features, t->rows.targets, &next, st));
+  const agd_code code = agd_rows_redistribute(t->comm, &t->rows, &next, st);
+  if (code == AGD_OK) {
+    agd_rows_clear(&t->rows);
+    t->rows = next;
+  } else {
+    agd_rows_clear(&next);
+  }
+  return code;
+}
+
+static bool weights_are_finite(const agd_model *model) {
+  for (size_t i = 0; i < model->weight_count; i++)
+    if (!isfinite(model->weights[i])) return false;
+  return true;
+}
+
+static agd_code append_history(agd_training *training, const agd_epoch_metrics *metrics, agd_status *st) {
+  agd_epoch_metrics *grown = realloc(training->history, (training->epoch_count + 1) * sizeof *grown);
+  if (grown == NULL) return agd_fail(st, AGD_EDATA, "out of memory: the history of %zu epochs", training->epoch_count);
+  grown[training->epoch_count++] = *metrics;
+  training->history = grown;
+  return AGD_OK;
+}
+
+static agd_code save_checkpoint(const agd_trainer *t, const agd_run *run, agd_status *st) {
+  char path[AGD_PATH_MAX];
+  agd_run_checkpoint_path(run, t->training.step, path, sizeof path);
+  AGD_TRY(agd_weights_save(path, t->model, t->optimizer, &t->training, st));
+  *strrchr(path, '/') = '\0';
+  return agd_checkpoints_prune(path, t->config.checkpoint_keep, st);
+}
+
+/* Rank 0's part of the end of an epoch: history, logs, and after a whole epoch perhaps a checkpoint. */
+static agd_code record_epoch(agd_trainer *t, const agd_epoch_metrics *metrics, bool whole, agd_run *run,
+                             agd_status *st) {
+  AGD_TRY(append_history(&t->training, metrics, st));
+  if (run == NULL) return AGD_OK;
+  AGD_TRY(agd_run_epoch(run, metrics, st));
+  const uint64_t every = t->config.checkpoint_every_epochs;
+  return whole && every > 0 && t->training.epoch % every == 0 ? save_checkpoint(t, run, st) : AGD_OK;
+}
+
+/* One epoch from rows to record. The outcome is agreed. */
+static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_status *st) {
+  AGD_TRY(arrange_rows(t, epoch, st));
+  const double start = now();
+  train_epoch(t, run, st);
+  if (st->code != AGD_EDIVERGED && !weights_are_finite(t->model))
+    agd_fail(st, AGD_EDIVERGED, "the training diverged: a weight is no finite number any more after step %llu",
+             (unsigned long long)t->training.step);
+  const bool diverged = st->code == AGD_EDIVERGED, whole = !diverged && t->epoch_rows == t->plan.rows;
+  if (whole) t->training.epoch = epoch + 1;
+  agd_epoch_metrics metrics = {.epoch = epoch + 1, .step = t->training.step};
+  metrics.loss = t->epoch_loss / (double)t->epoch_rows;
+  metrics.val_loss = diverged ? NAN : validate(t);
+  metrics.seconds = now() - start;
+  if (t->comm->rank == 0 && (st->code == AGD_OK || diverged)) {
+    agd_status recorded = {0};
+    if (record_epoch(t, &metrics, whole, run, &recorded) != AGD_OK && !diverged) *st = recorded;
+  }
+  return agd_comm_agree(t->comm, st);
+}
+
+agd_code agd_trainer_run(agd_trainer *t, agd_run *run, agd_status *st) {
+  agd_code code = AGD_OK;
+  for (uint64_t epoch = 0; code == AGD_OK && epoch < t->config.epochs && !steps_exhausted(t); epoch++)
+    code = run_epoch(t, epoch, run, st);
+  if (code != AGD_OK) return code;
+  if (run != NULL) {
+    char path[AGD_PATH_MAX];
+    agd_run_final_path(run, path, sizeof path);
+    agd_weights_save(path, t->model, t->optimizer, &t->training, st);
+  }
+  return agd_comm_agree(t->comm, st);
+}

@@ -1,0 +1,34 @@
+/* What the trainer's two files share: trainer_setup.c makes it, trainer.c runs it. */
+#ifndef ALLEGRAD_TRAINER_INTERNAL_H
+#define ALLEGRAD_TRAINER_INTERNAL_H
+
+#include "allegrad/network.h"
+#include "allegrad/reduce.h"
+#include "allegrad/rows.h"
+#include "allegrad/trainer.h"
+
+/* Losses are summed over ranks once in this many steps: often enough to stop soon after a divergence and to show
+ * progress, seldom enough to cost nothing. */
+enum { LOSS_WINDOW = 16 };
+
+struct agd_trainer {
+  const agd_comm *comm;
+  agd_config config;
+  agd_model *model;
+  agd_optimizer *optimizer;
+  agd_network *network;
+  agd_reduce *reduce;
+  agd_exchange exchange;
+
+  agd_shard_plan plan;
+  agd_rows rows;         /* this rank's training rows in the order of the epoch */
+  agd_rows validation;   /* this rank's validation rows, in file order */
+  agd_training training; /* what a checkpoint tells: counters, names, standardisation, history */
+
+  double window[LOSS_WINDOW]; /* summed losses of the last steps, of this rank until they are shared */
+  size_t window_count;
+  double epoch_loss;   /* sum over the rows of the epoch so far, over all ranks */
+  uint64_t epoch_rows; /* rows of that sum */
+};
+
+#endif
