@@ -65,6 +65,7 @@ static void train_epoch(agd_trainer *t, agd_run *run, agd_status *st) {
     t->window[t->window_count++] = train_step(t, s);
     const bool last = s + 1 == steps || steps_exhausted(t);
     if (last || t->window_count == LOSS_WINDOW) share_losses(t, s, run, st);
+    agd_progress_step(t->meter, t->epoch_rows > 0 ? t->epoch_loss / (double)t->epoch_rows : NAN);
     if (last) break;
   }
 }
@@ -143,14 +144,21 @@ static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_stat
   if (t->comm->rank == 0 && (st->code == AGD_OK || diverged)) {
     agd_status recorded = {0};
     if (record_epoch(t, &metrics, whole, run, &recorded) != AGD_OK && !diverged) *st = recorded;
+    agd_progress_epoch(t->meter, &metrics);
   }
   return agd_comm_agree(t->comm, st);
 }
 
 agd_code agd_trainer_run(agd_trainer *t, agd_run *run, agd_status *st) {
-  agd_code code = AGD_OK;
+  const agd_plan plan = {.epochs = t->config.epochs,
+                         .steps_per_epoch = agd_plan_steps(&t->plan),
+                         .max_steps = t->config.max_steps,
+                         .rows = t->plan.rows};
+  if (t->comm->rank == 0) agd_progress_start(t->config.progress, &plan, &t->meter, st);
+  agd_code code = agd_comm_agree(t->comm, st);
   for (uint64_t epoch = 0; code == AGD_OK && epoch < t->config.epochs && !steps_exhausted(t); epoch++)
     code = run_epoch(t, epoch, run, st);
+  agd_progress_end(&t->meter);
   if (code != AGD_OK) return code;
   if (run != NULL) {
     char path[AGD_PATH_MAX];

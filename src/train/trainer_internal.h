@@ -3,9 +3,11 @@
 #define ALLEGRAD_TRAINER_INTERNAL_H
 
 #include "allegrad/network.h"
+#include "allegrad/progress.h"
 #include "allegrad/reduce.h"
 #include "allegrad/rows.h"
 #include "allegrad/trainer.h"
+#include "allegrad/training.h"
 
 /* Losses are summed over ranks once in this many steps: often enough to stop soon after a divergence and to show
  * progress, seldom enough to cost nothing. */
@@ -24,6 +26,8 @@ struct agd_trainer {
   agd_rows rows;         /* this rank's training rows in the order of the epoch */
   agd_rows validation;   /* this rank's validation rows, in file order */
   agd_training training; /* what a checkpoint tells: counters, names, standardisation, history */
+
+  agd_meter *meter; /* on rank 0, while it runs */
 
   double window[LOSS_WINDOW]; /* summed losses of the last steps, of this rank until they are shared */
   size_t window_count;
