@@ -140,15 +140,16 @@ static size_t characters(const char *text) {
   return count;
 }
 
-/* Text as a string of gnuplot in which nothing means anything: in single quotes only a quote does, and it is doubled.
- * What cannot be shown (a line's end, say) becomes a question mark. The end is cut beyond `limit` characters. */
+/* Text as a string of gnuplot in which nothing means anything: in single quotes only a quote does, and becomes an
+ * apostrophe (doubled, as the manual has it, it ends the string after all when it is the first character). What cannot
+ * be shown (a line's end, say) becomes a question mark. The end is cut beyond `limit` characters. */
 static void put_text(FILE *script, const char *text, size_t limit) {
   const bool cut = characters(text) > limit;
   fputc('\'', script);
   for (size_t n = cut; *text != '\0' && n < limit; n++, text = step(text)) {
     const size_t bytes = shown(text);
     if (*text == '\'')
-      fputs("''", script);
+      fputs("’", script);
     else if (bytes == 0)
       fputc('?', script);
     else
