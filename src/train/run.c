@@ -228,7 +228,7 @@ static agd_code draw(const agd_run *run, agd_run_state state, agd_status *st) {
   join(png, run->folder, "curves.png");
   base_name(run->folder, name);
   const agd_curve curve = {.label = name, .metrics = metrics, .count = count, .diverged = state == AGD_RUN_DIVERGED};
-  const agd_code code = agd_plot_curves(png, name, &curve, 1, st);
+  const agd_code code = agd_plot_curves(png, "loss after each epoch", &curve, 1, st);
   free(metrics);
   return code;
 }
