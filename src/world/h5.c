@@ -160,28 +160,28 @@ hid_t agd_h5_make_dataset(hid_t at, const char *path, hid_t type, int rank, cons
   return dataset;
 }
 
+/* What a path leads to. */
+typedef enum target { TARGET_ABSENT, TARGET_OBJECT, TARGET_LINK, TARGET_UNREADABLE } target;
+
 /* Every link on the way is looked at before it is followed. */
-static bool hard_links_only(hid_t file, const char *path, bool *exists) {
+static target look_up(hid_t file, const char *path) {
   char prefix[PATH_SIZE];
   const size_t length = strlen(path);
-  *exists = false;
-  if (length >= sizeof prefix) return true;
+  if (length >= sizeof prefix) return TARGET_ABSENT;
   for (size_t end = 1; end <= length; end++) {
     if (path[end] != '/' && path[end] != '\0') continue;
     memcpy(prefix, path, end);
     prefix[end] = '\0';
     H5L_info_t link;
-    if (H5Lexists(file, prefix, H5P_DEFAULT) <= 0 || H5Lget_info(file, prefix, &link, H5P_DEFAULT) < 0) return true;
-    if (link.type != H5L_TYPE_HARD) return false;
+    const htri_t exists = H5Lexists(file, prefix, H5P_DEFAULT);
+    if (exists == 0) return TARGET_ABSENT;
+    if (exists < 0 || H5Lget_info(file, prefix, &link, H5P_DEFAULT) < 0) return TARGET_UNREADABLE;
+    if (link.type != H5L_TYPE_HARD) return TARGET_LINK;
   }
-  *exists = true;
-  return true;
+  return TARGET_OBJECT;
 }
 
-bool agd_h5_exists(hid_t file, const char *path) {
-  bool exists;
-  return hard_links_only(file, path, &exists) && exists;
-}
+bool agd_h5_exists(hid_t file, const char *path) { return look_up(file, path) == TARGET_OBJECT; }
 
 /* HDF5's own filters; anything else would load a plug-in from the user's disk. */
 static bool filters_built_in(hid_t creation) {
@@ -238,7 +238,7 @@ static const char *get_shape(agd_h5_array *array) {
   const char *wrong = NULL;
   array->dims[0] = array->dims[1] = 1;
   array->rank = H5Sis_simple(space) > 0 ? H5Sget_simple_extent_ndims(space) : -1;
-  if (array->rank < 0 || array->rank > 2 || H5Sget_simple_extent_type(space) == H5S_NULL)
+  if (array->rank < 0 || array->rank > 2)
     wrong = "is no vector or matrix";
   else if (array->rank > 0 && H5Sget_simple_extent_dims(space, array->dims, NULL) < 0)
     wrong = "has an unreadable shape";
@@ -251,11 +251,11 @@ static const char *get_shape(agd_h5_array *array) {
 static agd_code open_array(hid_t file, const char *file_name, const char *path, H5T_class_t class, agd_h5_array *out,
                            agd_status *st) {
   *out = (agd_h5_array){.id = -1};
-  bool exists;
-  if (!hard_links_only(file, path, &exists))
+  const target found = look_up(file, path);
+  if (found == TARGET_LINK)
     return agd_fail(st, AGD_EDATA, "%s: %s is reached by a soft or external link, which is refused", file_name, path);
-  if (!exists) return agd_fail(st, AGD_EDATA, "%s: there is no dataset %s", file_name, path);
-  out->id = H5Oopen(file, path, H5P_DEFAULT);
+  if (found == TARGET_ABSENT) return agd_fail(st, AGD_EDATA, "%s: there is no dataset %s", file_name, path);
+  if (found == TARGET_OBJECT) out->id = H5Oopen(file, path, H5P_DEFAULT);
   if (out->id < 0) return agd_h5_fail(st, file_name, path);
   const char *wrong = H5Iget_type(out->id) == H5I_DATASET ? NULL : "is a group, not a dataset";
   if (wrong == NULL) wrong = get_shape(out);

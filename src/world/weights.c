@@ -308,6 +308,8 @@ static agd_code kernel_shape(const source *s, uint64_t number, size_t *in, size_
   H5Dclose(array.id);
   if (array.rank != 2 || array.dims[0] == 0 || array.dims[1] == 0)
     return agd_fail(st, AGD_EDATA, "%s: %s is no kernel: not two-dimensional, or empty", s->path, path);
+  if (array.dims[0] > INT32_MAX || array.dims[1] > INT32_MAX) /* what the BLAS can count */
+    return agd_fail(st, AGD_EDATA, "%s: %s is larger than any model can be", s->path, path);
   *in = (size_t)array.dims[0], *out = (size_t)array.dims[1];
   return AGD_OK;
 }
