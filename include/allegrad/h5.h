@@ -21,11 +21,14 @@
 typedef struct agd_h5_image {
   hid_t file; /**< create objects in it */
   void *bytes;
-  size_t size;
+  size_t capacity; /**< bytes allocated */
+  size_t size;     /**< bytes that HDF5 has asked for */
 } agd_h5_image;
 
-/** Starts a file in memory: newest format, so that metadata carries checksums; no time stamps. */
-agd_code agd_h5_image_create(agd_h5_image *image, agd_status *st);
+/** Starts a file in memory: newest format, so that metadata carries checksums; no time stamps.
+ * @param content  bytes of numbers and text that will be written. Memory for them and for ample metadata is taken here,
+ *                 because HDF5 1.10.8 crashes at the end of a process when memory ends while it writes. */
+agd_code agd_h5_image_create(agd_h5_image *image, size_t content, agd_status *st);
 
 /** Closes the file and hands over its bytes (agd_release), ending at HDF5's own end of file. On failure all memory is
  * released and *bytes is NULL. With `keep` false the file is only thrown away. */

@@ -368,7 +368,7 @@ static agd_code build_image(const char *path, uint64_t rows, const agd_names *x_
                             const agd_names *y_names, const double *y, bool as_float64, void **bytes, size_t *size,
                             agd_status *st) {
   agd_h5_image image;
-  AGD_TRY(agd_h5_image_create(&image, st));
+  AGD_TRY(agd_h5_image_create(&image, rows * (x_names->count + y_names->count) * sizeof(double), st));
   agd_code code = write_array(image.file, path, "x", rows, x_names, x, as_float64, st);
   if (code == AGD_OK) code = write_array(image.file, path, "y", rows, y_names, y, as_float64, st);
   const agd_code closed = agd_h5_image_finish(&image, code == AGD_OK, bytes, size, code == AGD_OK ? st : NULL);

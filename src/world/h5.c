@@ -7,7 +7,7 @@
 
 #include "allegrad/memory.h"
 
-enum { PATH_SIZE = 1024, GROWTH = 1 << 18 };
+enum { PATH_SIZE = 1024, GROWTH = 1 << 18, RESERVE = 1 << 20 };
 
 /* The innermost entry of HDF5's error stack is the cause; the others tell through which functions it went. */
 static herr_t first_reason(unsigned n, const H5E_error2_t *error, void *reason) {
@@ -24,16 +24,20 @@ agd_code agd_h5_fail(agd_status *st, const char *file_name, const char *what) {
 /* Why callbacks: H5Fget_file_image returns a stale superblock checksum (HDF5 1.10.8); the buffer that the core driver
  * lets go at H5Fclose is what a file on disk would hold. */
 static void *image_realloc(void *buffer, size_t size, H5FD_file_image_op_t operation, void *context) {
-  (void)operation;
+  (void)buffer, (void)operation;
   agd_h5_image *image = context;
-  void *grown = realloc(buffer, size);
-  if (grown != NULL) image->bytes = grown, image->size = size;
-  return grown;
+  if (size > image->capacity) {
+    void *grown = realloc(image->bytes, size);
+    if (grown == NULL) return NULL;
+    image->bytes = grown, image->capacity = size;
+  }
+  image->size = size;
+  return image->bytes;
 }
 
+/* HDF5 lets go of the buffer, agd_h5_image_finish hands it over. */
 static herr_t image_free(void *buffer, H5FD_file_image_op_t operation, void *context) {
-  agd_h5_image *image = context;
-  if (operation != H5FD_FILE_IMAGE_OP_FILE_CLOSE || buffer != image->bytes) free(buffer);
+  (void)buffer, (void)operation, (void)context;
   return 0;
 }
 
@@ -56,8 +60,10 @@ static hid_t memory_access(void) {
   return -1;
 }
 
-agd_code agd_h5_image_create(agd_h5_image *image, agd_status *st) {
-  *image = (agd_h5_image){.file = -1};
+agd_code agd_h5_image_create(agd_h5_image *image, size_t content, agd_status *st) {
+  *image = (agd_h5_image){.file = -1, .capacity = content + content / 8 + RESERVE};
+  image->bytes = image->capacity > content ? malloc(image->capacity) : NULL;
+  if (image->bytes == NULL) return agd_fail(st, AGD_EDATA, "out of memory: a file in memory needs %zu bytes", content);
   H5FD_file_image_callbacks_t callbacks = {.image_realloc = image_realloc,
                                            .image_free = image_free,
                                            .udata_copy = context_copy,
@@ -71,7 +77,10 @@ agd_code agd_h5_image_create(agd_h5_image *image, agd_status *st) {
       H5Pset_file_image_callbacks(access, &callbacks) >= 0)
     image->file = H5Fcreate(name, H5F_ACC_TRUNC, creation, access);
   agd_code code = AGD_OK;
-  if (image->file < 0) code = agd_h5_fail(st, "a file in memory", "cannot be made");
+  if (image->file < 0) {
+    code = agd_h5_fail(st, "a file in memory", "cannot be made");
+    free(image->bytes);
+  }
   if (creation >= 0) H5Pclose(creation);
   if (access >= 0) H5Pclose(access);
   return code;

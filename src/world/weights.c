@@ -155,6 +155,15 @@ static bool write_optimizer(hid_t file, const agd_optimizer *optimizer, const te
   return true;
 }
 
+/* Bytes that a file is going to hold, but for metadata. */
+static size_t content_size(const agd_model *model, const agd_optimizer *optimizer, const agd_training *training) {
+  size_t size = (model->weight_count + model->average_count) * sizeof(float);
+  if (optimizer != NULL) size += optimizer->slot_count * optimizer->count * sizeof(float);
+  if (training != NULL) size += training->epoch_count * sizeof *training->history;
+  if (training != NULL && training->config != NULL) size += strlen(training->config);
+  return size;
+}
+
 static agd_code build_image(const agd_model *model, const agd_optimizer *optimizer, const agd_training *training,
                             void **image, size_t *size, agd_status *st) {
   const numbers dense_numbers = from_zero(model->layer_count);
@@ -163,7 +172,7 @@ static agd_code build_image(const agd_model *model, const agd_optimizer *optimiz
   agd_h5_image file;
   *image = NULL, *size = 0;
   AGD_TRY(list_tensors(model, &dense_numbers, &norm_numbers, &all, st));
-  agd_code code = agd_h5_image_create(&file, st);
+  agd_code code = agd_h5_image_create(&file, content_size(model, optimizer, training), st);
   if (code == AGD_OK) {
     if (!write_layers(file.file, model, &dense_numbers, &norm_numbers, all) ||
         (optimizer != NULL && !write_optimizer(file.file, optimizer, all)) ||

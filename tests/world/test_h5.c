@@ -5,12 +5,18 @@
 #include <mpi.h>
 #include <sys/wait.h>
 
+/* malloc, as called by the library, is wrapped (see CMakeLists.txt). */
+static bool memory_is_short;
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_malloc(size_t size) { return memory_is_short ? NULL : __real_malloc(size); }
+
 /* Bytes of a file in memory that `fill` has filled. */
 static void *build(bool (*fill)(hid_t file), size_t *size) {
   agd_h5_image image;
   agd_status st = {0};
   void *bytes;
-  assert_int_equal(agd_h5_image_create(&image, &st), AGD_OK);
+  assert_int_equal(agd_h5_image_create(&image, 0, &st), AGD_OK);
   assert_true(fill(image.file));
   assert_int_equal(agd_h5_image_finish(&image, true, &bytes, size, &st), AGD_OK);
   assert_non_null(bytes);
@@ -96,7 +102,7 @@ static void test_image_thrown_away(void **state) {
   agd_h5_image image;
   void *bytes = &image;
   size_t size = 1;
-  assert_int_equal(agd_h5_image_create(&image, NULL), AGD_OK);
+  assert_int_equal(agd_h5_image_create(&image, 0, NULL), AGD_OK);
   assert_true(fill_matrix(image.file));
   assert_int_equal(agd_h5_image_finish(&image, false, &bytes, &size, NULL), AGD_OK);
   assert_null(bytes);
@@ -111,7 +117,7 @@ static void test_files_in_memory_are_distinct(void **state) {
   hid_t file;
   void *bytes = build(fill_matrix, &size), *none;
   assert_int_equal(agd_h5_open_bytes("one.h5", bytes, size, &file, NULL), AGD_OK);
-  assert_int_equal(agd_h5_image_create(&image, NULL), AGD_OK);
+  assert_int_equal(agd_h5_image_create(&image, 0, NULL), AGD_OK);
   assert_true(agd_h5_exists(file, "/group/matrix"));
   assert_false(agd_h5_exists(image.file, "/group"));
   assert_int_equal(agd_h5_image_finish(&image, false, &none, &size, NULL), AGD_OK);
@@ -172,6 +178,47 @@ static void test_truncation(void **state) {
     H5E_END_TRY
   }
   free(copy);
+  agd_release(&bytes);
+}
+
+static void test_out_of_memory(void **state) {
+  (void)state;
+  agd_h5_image image;
+  agd_status st = {0};
+  memory_is_short = true;
+  const agd_code code = agd_h5_image_create(&image, 1000, &st);
+  memory_is_short = false;
+  assert_int_equal(code, AGD_EDATA);
+  assert_string_equal(st.message, "out of memory: a file in memory needs 1000 bytes");
+  assert_int_equal(agd_h5_image_create(&image, SIZE_MAX - 10, &st), AGD_EDATA);
+}
+
+enum { LARGE = 1 << 19 };
+
+static bool fill_large(hid_t file) {
+  const hsize_t dims[1] = {LARGE};
+  double *values = malloc(LARGE * sizeof *values);
+  for (size_t i = 0; i < LARGE; i++) values[i] = (double)i;
+  const hid_t dataset = agd_h5_make_dataset(file, "large", H5T_IEEE_F64LE, 1, dims);
+  const bool good = H5Dwrite(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
+  free(values);
+  return H5Dclose(dataset) >= 0 && good;
+}
+
+/* More content than was announced. */
+static void test_image_grows(void **state) {
+  (void)state;
+  size_t size;
+  hid_t file;
+  void *bytes = build(fill_large, &size);
+  double *values = malloc(LARGE * sizeof *values);
+  assert_true(size > LARGE * sizeof *values);
+  assert_int_equal(agd_h5_open_bytes("large.h5", bytes, size, &file, NULL), AGD_OK);
+  const hid_t dataset = H5Dopen2(file, "/large", H5P_DEFAULT);
+  assert_true(H5Dread(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
+  for (size_t i = 0; i < LARGE; i++) assert_true(values[i] == (double)i);
+  H5Fclose(file);
+  free(values);
   agd_release(&bytes);
 }
 
@@ -407,6 +454,8 @@ int main(void) {
                                      cmocka_unit_test(test_files_in_memory_are_distinct),
                                      cmocka_unit_test(test_damage),
                                      cmocka_unit_test(test_truncation),
+                                     cmocka_unit_test(test_out_of_memory),
+                                     cmocka_unit_test(test_image_grows),
                                      cmocka_unit_test(test_garbage),
                                      IN_FOLDER(test_open_array),
                                      cmocka_unit_test(test_read_integer),
