@@ -91,6 +91,12 @@ static void put_number(FILE *script, double value) {
   fprintf(script, " %s", text);
 }
 
+static void put_setting(FILE *script, const char *command, double value) {
+  fputs(command, script);
+  put_number(script, value);
+  fputc('\n', script);
+}
+
 static void put_tic(FILE *script, double value, const axes *a, bool *first) {
   if (value < a->y_low || value > a->y_high) return;
   fputs(*first ? "" : ",", script);
@@ -264,8 +270,9 @@ static void put_picture(FILE *script, const char *title, size_t lines, int heigh
           "set logscale y\nset format '%%g'\nset xlabel 'epoch'\n"
           "set border 3 lc rgb '#606060'\nset tics nomirror out textcolor rgb '#303030'\n"
           "set grid lc rgb '#e4e4e4' lt 1\n"
-          "set key at screen 0.5, screen %.9g center bottom vertical maxrows %zu Left reverse samplen 3 spacing 1.25\n",
-          10.0 / height, lines);
+          "set key center bottom vertical maxrows %zu Left reverse samplen 3 spacing 1.25\n",
+          lines);
+  put_setting(script, "set key at screen 0.5, screen", 10.0 / height);
 }
 
 static void put_script(FILE *script, const char *title, const agd_curve *curves, size_t count) {
@@ -278,11 +285,11 @@ static void put_script(FILE *script, const char *title, const agd_curve *curves,
   put_data(script, curves, count, a);
   for (panel p = LOSS; p < (panel)panels; p++) {
     /* Positions are fractions of the picture, from its lower left corner. */
-    fprintf(script,
-            "set lmargin at screen %.9g\nset rmargin at screen %.9g\n"
-            "set bmargin at screen %.9g\nset tmargin at screen %.9g\n",
-            (p * width + LEFT) / WIDTH, ((p + 1) * width - RIGHT) / WIDTH, (double)(legend + BOTTOM) / height,
-            (double)(height - TOP) / height);
+    const double left = p == LOSS ? 0 : width;
+    put_setting(script, "set lmargin at screen", (left + LEFT) / WIDTH);
+    put_setting(script, "set rmargin at screen", (left + width - RIGHT) / WIDTH);
+    put_setting(script, "set bmargin at screen", (double)(legend + BOTTOM) / height);
+    put_setting(script, "set tmargin at screen", (double)(height - TOP) / height);
     put_panel(script, curves, count, p, &a[p]);
   }
   fputs("unset multiplot\n", script);
@@ -304,8 +311,7 @@ static void read_messages(FILE *file, char *text, size_t size) {
 }
 
 /* Runs gnuplot with its three streams on files: no pipe, so nobody waits for a reader and nobody is killed by SIGPIPE.
- * posix_spawn copies no memory, so that MPI's, registered
- * with a network card, stays where it is. */
+ * posix_spawn copies no memory, so that what MPI has registered with a network card stays where it is. */
 static agd_code run_gnuplot(FILE *script, FILE *picture, FILE *messages, agd_status *st) {
   char name[] = "gnuplot", defaults[] = "--default-settings", *arguments[] = {name, defaults, NULL};
   posix_spawn_file_actions_t actions;
