@@ -4,6 +4,7 @@
 #include <libfyaml.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { EXCERPT = 48, PATH_SIZE = 128 };
@@ -273,16 +274,27 @@ static agd_code read_with(reader *r, struct fy_diag *diag, const char *text, siz
   return code;
 }
 
+/* The last line gets its end: libfyaml 0.7.12 fails an assertion, where it has them, on a text that ends in `"\`. */
+static agd_code read_whole_lines(reader *r, struct fy_diag *diag, const char *text, size_t length) {
+  char *lines = malloc(length + 1);
+  if (lines == NULL) return agd_fail(r->job->st, AGD_EDATA, "out of memory: the job file");
+  memcpy(lines, text, length);
+  lines[length] = '\n';
+  const bool ended = length > 0 && text[length - 1] == '\n';
+  const agd_code code = read_with(r, diag, lines, ended ? length : length + 1);
+  free(lines);
+  return code;
+}
+
 agd_code agd_job_read(agd_job *job, size_t source, long key, const char *text, size_t length) {
   AGD_TRY(check_text(job, source, text, length));
   reader r = {.job = job, .place = {source, 1, 1}, .whole = key < 0 ? &root : &agd_config_keys[key]};
-  if (length == 0) return nothing(&r); /* which the parser would take for a string that ends with a zero */
   struct fy_diag_cfg quiet;
   fy_diag_cfg_default(&quiet);
   quiet.fp = NULL; /* not stderr: findings are collected, and one is told by syntax_error */
   struct fy_diag *diag = fy_diag_create(&quiet);
   if (diag == NULL) return agd_fail(job->st, AGD_EDATA, "out of memory: the job file");
-  const agd_code code = read_with(&r, diag, text, length);
+  const agd_code code = read_whole_lines(&r, diag, text, length);
   fy_diag_destroy(diag);
   return code;
 }

@@ -270,6 +270,7 @@ static void test_bad_structure_is_refused_where_it_stands(void **state) {
       {"%YAML 1.1\n---\n" MINIMAL, "1:1", "may not begin with %"},
       {"data:\n\tfile: a\n", "2:1", "tab character"},
       {"data: {file: a\n", "2:1", "not valid YAML"},
+      {"data: {file: \"a\\", "1:15", "without closing quote"},
       {"data: {file: 'a}\n", "1:15", "without closing quote"},
       {"data:\n  file: a\n x: b\n", "3:2", "not valid YAML"},
       {"data: {file: a}}\n", "1:16", "not valid YAML"},

@@ -173,8 +173,8 @@ static void check_eta(void **state, const agd_plan *ahead, const char *expected)
 }
 
 static void test_time_left(void **state) {
-  check_eta(state, &(agd_plan){1, 1, 0, 1}, "0:00\x1b");       /* done */
-  check_eta(state, &(agd_plan){1000, 1000, 1, 1}, "0:00\x1b"); /* max_steps ends it */
+  check_eta(state, &(agd_plan){1, 1, 0, 1}, "0:00\x1b");                    /* done */
+  check_eta(state, &(agd_plan){1000, 1000, 1, 1}, "0:00\x1b");              /* max_steps ends it */
   check_eta(state, &(agd_plan){1000000000, 1000000, 0, 1}, "99:59:59\x1b"); /* and no more */
 }
 
