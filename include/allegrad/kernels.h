@@ -92,10 +92,11 @@ typedef struct agd_kernels {
   void (*sgd_momentum)(size_t n, agd_real *w, const agd_real *g, agd_real *v, agd_real rate, agd_real momentum,
                        int nesterov);
 
-  /** Adam, Keras' form (Kingma & Ba 2015, section 2 with alpha_t): m += (1-beta_1)(g - m); v += (1-beta_2)(g^2 - v);
-   * w -= alpha_t m / (sqrt(v) + epsilon), alpha_t = rate sqrt(1-beta_2^t)/(1-beta_1^t) computed by the caller. */
-  void (*adam)(size_t n, agd_real *w, const agd_real *g, agd_real *m, agd_real *v, agd_real alpha_t, agd_real beta_1,
-               agd_real beta_2, agd_real epsilon);
+  /** Adam, Keras' form (Kingma & Ba 2015, section 2 with alpha_t): m += gain_1 (g - m); v += gain_2 (g^2 - v);
+   * w -= alpha_t m / (sqrt(v) + epsilon). The caller computes gain_k = 1 - beta_k and
+   * alpha_t = rate sqrt(1-beta_2^t)/(1-beta_1^t) in double: 1 - 0.999f is 1e-5 off. */
+  void (*adam)(size_t n, agd_real *w, const agd_real *g, agd_real *m, agd_real *v, agd_real alpha_t, agd_real gain_1,
+               agd_real gain_2, agd_real epsilon);
 } agd_kernels;
 
 /** The tuned kernels for this CPU: a fixed choice by its features. The environment variable ALLEGRAD_ISA (baseline,

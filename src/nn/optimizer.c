@@ -48,8 +48,8 @@ void agd_optimizer_update(agd_optimizer *o, agd_real *weights, const agd_real *g
   const agd_real *g = gradients + offset;
   const agd_real rate = (agd_real)s->learning_rate;
   if (s->name == AGD_ADAM)
-    k->adam(count, w, g, o->slots[0] + offset, o->slots[1] + offset, (agd_real)adam_alpha(o), (agd_real)s->beta_1,
-            (agd_real)s->beta_2, (agd_real)s->epsilon);
+    k->adam(count, w, g, o->slots[0] + offset, o->slots[1] + offset, (agd_real)adam_alpha(o), (agd_real)(1 - s->beta_1),
+            (agd_real)(1 - s->beta_2), (agd_real)s->epsilon);
   else if (o->slot_count == 1)
     k->sgd_momentum(count, w, g, o->slots[0] + offset, rate, (agd_real)s->momentum, s->nesterov);
   else

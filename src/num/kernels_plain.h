@@ -27,10 +27,10 @@ static void sgd_momentum(size_t n, agd_real *restrict w, const agd_real *restric
 }
 
 static void adam(size_t n, agd_real *restrict w, const agd_real *restrict g, agd_real *restrict m, agd_real *restrict v,
-                 agd_real alpha_t, agd_real beta_1, agd_real beta_2, agd_real epsilon) {
+                 agd_real alpha_t, agd_real gain_1, agd_real gain_2, agd_real epsilon) {
   for (size_t i = 0; i < n; i++) {
-    m[i] += (1 - beta_1) * (g[i] - m[i]);
-    v[i] += (1 - beta_2) * (g[i] * g[i] - v[i]);
+    m[i] += gain_1 * (g[i] - m[i]);
+    v[i] += gain_2 * (g[i] * g[i] - v[i]);
     w[i] -= alpha_t * m[i] / (sqrt(v[i]) + epsilon);
   }
 }

@@ -83,8 +83,17 @@ static void test_adam(void **state) {
         2);
 }
 
+/* 1 - beta_2 must be taken in double: in float it would be 0.1 % off here. */
+static void test_adam_with_long_memory(void **state) {
+  (void)state;
+  check(
+      (agd_optimizer_spec){.name = AGD_ADAM, .learning_rate = 0.01, .beta_1 = 0.9, .beta_2 = 0.99999, .epsilon = 1e-7},
+      2);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_sgd), cmocka_unit_test(test_momentum),
-                                     cmocka_unit_test(test_nesterov), cmocka_unit_test(test_adam)};
+                                     cmocka_unit_test(test_nesterov), cmocka_unit_test(test_adam),
+                                     cmocka_unit_test(test_adam_with_long_memory)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
