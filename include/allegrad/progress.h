@@ -35,7 +35,7 @@ agd_code agd_progress_start(agd_progress mode, const agd_plan *plan, agd_meter *
 void agd_progress_step(agd_meter *meter, double loss);
 
 /** An epoch has ended: writes its line and starts the next. Nothing is said of val_loss when it is NaN and the loss is
- * not. */
+ * finite. */
 void agd_progress_epoch(agd_meter *meter, const agd_epoch_metrics *metrics);
 
 /** Clears the bar, for a message between or after epochs; the next step draws it again. */

@@ -138,7 +138,7 @@ void agd_progress_epoch(agd_meter *meter, const agd_epoch_metrics *metrics) {
   format_epoch(meter, metrics->epoch, head, sizeof head);
   agd_number_format_digits(metrics->loss, LOSS_DIGITS, loss);
   agd_number_format_digits(metrics->val_loss, LOSS_DIGITS, val_loss);
-  const bool validated = !isnan(metrics->val_loss) || isnan(metrics->loss);
+  const bool validated = !isnan(metrics->val_loss) || !isfinite(metrics->loss);
   printf("%s  loss %s%s%s  %.1f s  %.0f rows/s\n", head, loss, validated ? "  val_loss " : "",
          validated ? val_loss : "", metrics->seconds, rows / fmax(metrics->seconds, 1e-9));
   fflush(stdout);

@@ -56,11 +56,13 @@ void agd_reports_destroy(agd_report **reports, size_t count) {
   *reports = NULL;
 }
 
-/* The least of the numbers among the losses; NaN when there is none. fmin passes over NaN. */
+/* The least of the finite losses; NaN when there is none. */
 static double best(const agd_report *report, bool validation) {
   double least = (double)NAN;
-  for (size_t i = 0; i < report->count; i++)
-    least = fmin(least, validation ? report->metrics[i].val_loss : report->metrics[i].loss);
+  for (size_t i = 0; i < report->count; i++) {
+    const double loss = validation ? report->metrics[i].val_loss : report->metrics[i].loss;
+    if (isfinite(loss)) least = fmin(least, loss); /* fmin passes over a NaN */
+  }
   return least;
 }
 

@@ -70,14 +70,14 @@ static void train(agd_progress mode, const agd_plan *ahead) {
   agd_progress_epoch(meter, &(agd_epoch_metrics){1, 4, 0.412341, 0.51201, 1.25});
   for (int i = 0; i < 2; i++) agd_progress_step(meter, NAN);
   agd_progress_epoch(meter, &(agd_epoch_metrics){2, 6, 0.25, NAN, 2});
-  agd_progress_epoch(meter, &(agd_epoch_metrics){10, 8, NAN, NAN, 0});
+  agd_progress_epoch(meter, &(agd_epoch_metrics){10, 8, INFINITY, NAN, 0});
   agd_progress_end(&meter);
   assert_null(meter);
 }
 
 static const char lines[] = "epoch  1/30  loss 0.41234  val_loss 0.51201  1.2 s  800 rows/s\n"
                             "epoch  2/30  loss 0.25  2.0 s  250 rows/s\n"
-                            "epoch 10/30  loss nan  val_loss nan  0.0 s  0 rows/s\n";
+                            "epoch 10/30  loss inf  val_loss nan  0.0 s  0 rows/s\n";
 
 static void check(void **state, agd_progress mode, unsigned short width, const char *term, bool has_lines,
                   bool has_bar) {

@@ -18,7 +18,7 @@ enum { RUNS = 5 };
 
 static void put_all(const char *folder, char paths[RUNS][TEMPORARY_SIZE], const char *list[RUNS]) {
   put(folder, names[0], HEADER "1,10,0.5,0.75,1.25\n2,20,0.25,0.5,1\n3,30,0.3,0.625,0.75\n", "state: finished\nwell\n");
-  put(folder, names[1], HEADER "1,3,nan,nan,0.5\n", "state: diverged\nthe loss is NaN in step 3\n");
+  put(folder, names[1], HEADER "1,3,inf,nan,0.5\n", "state: diverged\nthe loss is NaN in step 3\n");
   put(folder, names[2], HEADER, "state: running\nsince today\n");
   put(folder, names[3], HEADER "1,10,0.5,0.75,2\n2,20,nan,nan,2\n", "state: diverged\n\n");
   put(folder, "training-only", HEADER "1,10,0.125,,1\n", "state: failed\ndisk full\n");
@@ -43,7 +43,7 @@ static void test_table(void **state) {
   assert_string_equal(text,
                       "run            epochs        loss        best    val_loss        best    s/epoch  ended\n"
                       "bn-raw              3         0.3        0.25       0.625         0.5       1.00  finished\n"
-                      "plain-raw           1         nan           -           -           -       0.50  diverged\n"
+                      "plain-raw           1         inf           -           -           -       0.50  diverged\n"
                       "begun               0           -           -           -           -          -  running\n"
                       "exploded            2         nan         0.5         nan        0.75       2.00  diverged\n"
                       "training-only       1       0.125       0.125           -           -       1.00  failed\n");
