@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "allegrad/status.h"
 #include "allegrad/metrics.h"
+#include "allegrad/status.h"
 
 /** One curve pair. Borrowed strings and arrays. */
 typedef struct agd_curve {
