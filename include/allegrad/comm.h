@@ -38,6 +38,10 @@ void agd_comm_destroy(agd_comm *comm);
  * more. Not collective. @return AGD_OK, or AGD_EUSAGE with a message naming the launcher */
 agd_code agd_comm_check_launcher(const agd_comm *comm, agd_status *st);
 
+/** The rank that the launcher's environment gives this process, 0 when it says nothing: for what is printed without MPI.
+ * Not collective. */
+long agd_comm_launched_rank(void);
+
 /** Agrees on an outcome: if any rank's status failed, all ranks return the code of the lowest failing rank, and every
  * rank's status holds its code and message. Collective on comm; one small allreduce when all is well.
  * @param st  in: this rank's outcome (AGD_OK or failed); out: the agreed one */

@@ -35,6 +35,9 @@ size_t agd_predictor_outputs(const agd_predictor *predictor);
 const agd_names *agd_predictor_x_names(const agd_predictor *predictor);
 const agd_names *agd_predictor_y_names(const agd_predictor *predictor);
 
+/** The effective job file (text) that the model was trained with; NULL for a foreign file. Borrowed. */
+const char *agd_predictor_job(const agd_predictor *predictor);
+
 /** y [rows, outputs] = model(x [rows, inputs]), row-major, inference mode. x is raw: a standardisation that the model
  * was trained with is applied here, in double. x and y do not overlap. A predictor is used by one thread at a time.
  * @return AGD_OK, or AGD_EDATA naming row and column when x is not finite; then y is untouched. Not collective. */

@@ -13,6 +13,7 @@
 #ifndef ALLEGRAD_WEIGHTS_H
 #define ALLEGRAD_WEIGHTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "allegrad/model.h"
@@ -45,6 +46,11 @@ agd_code agd_weights_save(const char *path, const agd_model *model, const agd_op
  * @return AGD_OK, AGD_EDATA, AGD_EUSAGE */
 agd_code agd_weights_load(const char *path, const agd_model_spec *spec, agd_model **model, agd_training *training,
                           agd_status *st);
+
+/** The model that a weights file holds, for who has no job at hand.
+ * @param ours  whether allegrad wrote it; of a foreign file, spec's activation, epsilon and momentum are unknown and 0
+ * @return AGD_OK or AGD_EDATA */
+agd_code agd_weights_spec(const char *path, agd_model_spec *spec, bool *ours, agd_status *st);
 
 /** Fills the optimizer's iteration and slots from a file; missing or other-shaped slots are AGD_EDATA. */
 agd_code agd_weights_load_optimizer(const char *path, const agd_model *model, agd_optimizer *optimizer, agd_status *st);

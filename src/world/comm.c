@@ -59,6 +59,13 @@ agd_code agd_comm_check_launcher(const agd_comm *comm, agd_status *st) {
   return AGD_OK;
 }
 
+long agd_comm_launched_rank(void) {
+  static const char *const variables[] = {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID"};
+  for (size_t v = 0; v < sizeof variables / sizeof *variables; v++)
+    if (getenv(variables[v]) != NULL) return environment_number(variables[v]);
+  return 0;
+}
+
 agd_code agd_comm_agree(const agd_comm *comm, agd_status *st) {
   int mine = st->code == AGD_OK ? comm->size : comm->rank, first = 0;
   MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, comm->mpi);

@@ -62,6 +62,8 @@ size_t agd_predictor_outputs(const agd_predictor *predictor) { return predictor-
 const agd_names *agd_predictor_x_names(const agd_predictor *predictor) { return &predictor->training.x_names; }
 const agd_names *agd_predictor_y_names(const agd_predictor *predictor) { return &predictor->training.y_names; }
 
+const char *agd_predictor_job(const agd_predictor *predictor) { return predictor->training.config; }
+
 /* A ReLU may turn a NaN into 0 and so into a prediction that looks sound. */
 static agd_code check_rows(const agd_predictor *p, const agd_real *x, size_t rows, agd_status *st) {
   const size_t inputs = p->model->spec.inputs;

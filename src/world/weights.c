@@ -465,6 +465,27 @@ agd_code agd_weights_load(const char *path, const agd_model_spec *spec, agd_mode
   return code;
 }
 
+static agd_code read_spec(const char *path, agd_model_spec *spec, bool *ours, agd_status *st) {
+  source s;
+  AGD_TRY(open_source(path, &s, st));
+  layer_list found;
+  agd_training training = {0};
+  agd_code code = find_layers(&s, &found, st);
+  if (code == AGD_OK) code = derive_spec(&s, &found, spec, st);
+  if (code == AGD_OK && s.ours) code = agd_training_read(s.file, path, spec, &training, st);
+  *ours = s.ours;
+  agd_training_clear(&training);
+  close_source(&s);
+  return code;
+}
+
+agd_code agd_weights_spec(const char *path, agd_model_spec *spec, bool *ours, agd_status *st) {
+  agd_code code;
+  H5E_BEGIN_TRY { code = read_spec(path, spec, ours, st); }
+  H5E_END_TRY
+  return code;
+}
+
 /* Slots in Keras' order; the number of variables tells another optimizer apart before a shape does. */
 static agd_code read_slots(const source *s, const tensors *all, agd_optimizer *optimizer, agd_status *st) {
   const char vars[] = "/optimizer/vars";
