@@ -17,6 +17,10 @@ set(ALLEGRAD_TEST_ENV
 set(ALLEGRAD_MPIRUN ${MPIEXEC_EXECUTABLE})
 if(ALLEGRAD_MPI_FLAVOUR STREQUAL openmpi)
   list(APPEND ALLEGRAD_MPIRUN --oversubscribe --bind-to none)
+elseif(NOT ALLEGRAD_SANITIZE) # AddressSanitizer insists on being loaded first
+  add_library(mpich_yield SHARED ${CMAKE_CURRENT_SOURCE_DIR}/mpich_yield.c)
+  target_link_libraries(mpich_yield PRIVATE allegrad_compiler)
+  list(APPEND ALLEGRAD_MPIRUN -genv LD_PRELOAD ${CMAKE_CURRENT_BINARY_DIR}/libmpich_yield.so)
 endif()
 
 # allegrad_register(<test name> <executable target> [RANKS n...]): one CTest entry, or one per number of ranks.
@@ -55,6 +59,9 @@ function(allegrad_test path)
     target_link_libraries(${target} PRIVATE ${library} allegrad_compiler PkgConfig::CMOCKA)
     target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
     target_compile_definitions(${target} PRIVATE ALLEGRAD_SOURCE="${PROJECT_SOURCE_DIR}")
+    if(ARG_DOUBLE AND library STREQUAL allegrad_double)
+      set_target_properties(${target} PROPERTIES EXPORT_COMPILE_COMMANDS OFF)
+    endif()
     allegrad_register(${target} ${target} RANKS ${ARG_RANKS})
   endforeach()
 endfunction()
