@@ -22,16 +22,23 @@ typedef enum agd_product {
 /** Who computes a product. */
 typedef enum agd_gemm_library { AGD_GEMM_OPENBLAS, AGD_GEMM_LIBXSMM } agd_gemm_library;
 
+/** A product that libxsmm compiled: C^T = B^T op(A)^T, column-major. */
+typedef void agd_compiled_product(const float *b, const float *a, float *c, ...);
+
 /** A planned product: plain value, no ownership; valid as long as the process. */
 typedef struct agd_gemm {
   agd_product product;
   size_t in, out, batch;
   size_t lda, ldb, ldc;
   agd_gemm_library library;
-  void (*kernel)(void); /**< the JIT-compiled function when library is AGD_GEMM_LIBXSMM */
+  size_t columns;                    /**< libxsmm: columns of C that are computed, see agd_gemm_run */
+  agd_compiled_product *compiled[2]; /**< libxsmm: for a whole piece of the columns, and for the rest */
 } agd_gemm;
 
-/** The library that computes a shape in this build: a pure function of its arguments and of what was compiled in. */
+/** The library that computes a shape in this build: a pure function of its arguments and of what was compiled in.
+ * libxsmm (float only) takes products whose weights fit a second-level cache (in * out up to 2^18) and whose rows are
+ * longer than half an AVX-512 register (8 elements); OpenBLAS takes the rest: it packs large operands, and has kernels
+ * for narrow ones. tests/bench/bench_step prints the figures behind this rule. */
 agd_gemm_library agd_gemm_rule(agd_product product, size_t in, size_t out, size_t batch);
 
 /** Plans a product by agd_gemm_rule. Leading dimensions in elements; every extent must be below 2^31 (a programmer's
@@ -42,7 +49,9 @@ agd_gemm agd_gemm_plan(agd_product product, size_t in, size_t out, size_t batch,
 agd_gemm agd_gemm_plan_with(agd_gemm_library library, agd_product product, size_t in, size_t out, size_t batch,
                             size_t lda, size_t ldb, size_t ldc);
 
-/** Computes c = the product of a and b (overwrites c; c aliases neither). Shapes as in #agd_product. One thread. */
+/** Computes c = the product of a and b (overwrites c; c aliases neither). Shapes as in #agd_product. One thread.
+ * AGD_FORWARD and AGD_BACKWARD_INPUT may read and write columns batch..ld-1 as well, up to a multiple of 8 (whole
+ * vector registers: see the padding columns of kernels.h); nothing else between the rows is touched. */
 void agd_gemm_run(const agd_gemm *g, const agd_real *a, const agd_real *b, agd_real *c);
 
 /** The plain reference twin: three loops, sums in double, in order of the inner index. */

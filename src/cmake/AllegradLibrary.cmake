@@ -9,7 +9,7 @@ function(allegrad_add_library name definition)
   target_link_libraries(${name} PRIVATE allegrad_compiler
     PUBLIC MPI::MPI_C allegrad::HDF5 PkgConfig::OPENBLAS PkgConfig::FYAML PkgConfig::CRYPTO PkgConfig::PROTOBUF_C
            PkgConfig::ISAL allegrad::csv m)
-  if(XSMM_FOUND)
+  if(XSMM_FOUND AND NOT definition STREQUAL "ALLEGRAD_DOUBLE")
     target_compile_definitions(${name} PRIVATE ALLEGRAD_LIBXSMM)
     target_link_libraries(${name} PUBLIC PkgConfig::XSMM PkgConfig::OPENBLAS)
   endif()

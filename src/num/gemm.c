@@ -28,13 +28,22 @@ static extents extents_of(agd_product product, size_t in, size_t out, size_t bat
   agd_bug(__FILE__, __LINE__, "no such product");
 }
 
-agd_gemm_library agd_gemm_rule(agd_product product, size_t in, size_t out, size_t batch) {
-  (void)product, (void)in, (void)out, (void)batch;
-#if defined(ALLEGRAD_LIBXSMM) && !defined(ALLEGRAD_DOUBLE)
-  return AGD_GEMM_LIBXSMM;
-#else
-  return AGD_GEMM_OPENBLAS;
+#ifdef ALLEGRAD_LIBXSMM
+enum {
+  WEIGHTS_MAX = 1 << 18, /* libxsmm does not pack: its operands should stay in a second-level cache of 1 MB */
+  HALF = 8,              /* floats in half an AVX-512 register, all of an AVX2 one: what compiled code fills well */
+  PIECE = 64             /* columns of C at a time, so that the panel of B stays in cache for all rows of C */
+};
 #endif
+
+agd_gemm_library agd_gemm_rule(agd_product product, size_t in, size_t out, size_t batch) {
+#ifdef ALLEGRAD_LIBXSMM
+  const size_t columns = extents_of(product, in, out, batch).cols;
+  if (columns > HALF && (out == 0 || in <= WEIGHTS_MAX / out)) return AGD_GEMM_LIBXSMM;
+#else
+  (void)product, (void)in, (void)out, (void)batch;
+#endif
+  return AGD_GEMM_OPENBLAS;
 }
 
 static int narrow(size_t extent) {
@@ -42,17 +51,32 @@ static int narrow(size_t extent) {
   return (int)extent;
 }
 
-#if defined(ALLEGRAD_LIBXSMM) && !defined(ALLEGRAD_DOUBLE)
-/* libxsmm is column-major: a row-major C = op(A) B is its C^T = B^T op(A)^T, so A and B change places. */
-static void plan_libxsmm(agd_gemm *g, extents e) {
-  const int m = narrow(e.cols), n = narrow(e.rows), k = narrow(e.inner);
+#ifdef ALLEGRAD_LIBXSMM
+/* libxsmm is column-major: a row-major C = op(A) B is its C^T = B^T op(A)^T, so A and B change places. NULL when it
+ * cannot. */
+static agd_compiled_product *compile(const agd_gemm *g, extents e, size_t columns) {
+  const int m = narrow(columns), n = narrow(e.rows), k = narrow(e.inner);
   const int ld_first = narrow(g->ldb), ld_second = narrow(g->lda), ldc = narrow(g->ldc);
   const int flags = g->product == AGD_FORWARD ? LIBXSMM_GEMM_FLAG_TRANS_B : LIBXSMM_GEMM_FLAG_NONE;
   const float alpha = 1, beta = 0;
   const int prefetch = LIBXSMM_GEMM_PREFETCH_NONE;
-  g->kernel =
-      (void (*)(void))libxsmm_smmdispatch(m, n, k, &ld_first, &ld_second, &ldc, &alpha, &beta, &flags, &prefetch);
-  g->library = g->kernel ? AGD_GEMM_LIBXSMM : AGD_GEMM_OPENBLAS;
+  return libxsmm_smmdispatch(m, n, k, &ld_first, &ld_second, &ldc, &alpha, &beta, &flags, &prefetch);
+}
+
+static void plan_libxsmm(agd_gemm *g, extents e) {
+  const size_t padded = (e.cols + HALF - 1) / HALF * HALF;
+  const bool padding_is_ours = g->product != AGD_BACKWARD_KERNEL && padded <= g->ldb && padded <= g->ldc;
+  g->columns = padding_is_ours ? padded : e.cols;
+  const size_t pieces = g->columns / PIECE, rest = g->columns % PIECE;
+  if (pieces > 0) g->compiled[0] = compile(g, e, PIECE);
+  if (rest > 0) g->compiled[1] = compile(g, e, rest);
+  if ((pieces == 0 || g->compiled[0] != NULL) && (rest == 0 || g->compiled[1] != NULL)) g->library = AGD_GEMM_LIBXSMM;
+}
+
+static void run_libxsmm(const agd_gemm *g, const float *a, const float *b, float *c) {
+  size_t j = 0;
+  for (; j + PIECE <= g->columns; j += PIECE) g->compiled[0](b + j, a, c + j);
+  if (j < g->columns) g->compiled[1](b + j, a, c + j);
 }
 #endif
 
@@ -68,7 +92,7 @@ agd_gemm agd_gemm_plan_with(agd_gemm_library library, agd_product product, size_
                 .library = AGD_GEMM_OPENBLAS};
   const size_t all[] = {in, out, batch, lda, ldb, ldc};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) narrow(all[i]);
-#if defined(ALLEGRAD_LIBXSMM) && !defined(ALLEGRAD_DOUBLE)
+#ifdef ALLEGRAD_LIBXSMM
   const extents e = extents_of(product, in, out, batch);
   if (library == AGD_GEMM_LIBXSMM && e.rows > 0 && e.cols > 0 && e.inner > 0) plan_libxsmm(&g, e);
 #else
@@ -93,9 +117,9 @@ static void run_openblas(const agd_gemm *g, extents e, const agd_real *a, const 
 
 void agd_gemm_run(const agd_gemm *g, const agd_real *a, const agd_real *b, agd_real *c) {
   const extents e = extents_of(g->product, g->in, g->out, g->batch);
-#if defined(ALLEGRAD_LIBXSMM) && !defined(ALLEGRAD_DOUBLE)
+#ifdef ALLEGRAD_LIBXSMM
   if (g->library == AGD_GEMM_LIBXSMM) {
-    ((libxsmm_smmfunction)g->kernel)(b, a, c);
+    run_libxsmm(g, a, b, c);
     return;
   }
 #endif
