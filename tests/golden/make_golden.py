@@ -9,8 +9,8 @@
 order with given initial weights, so that nothing random is left. trace.h5 holds /oracle (float64, oracle.py) and /keras
 (genuine Keras, float32): step_loss, epoch_loss, epoch_val_loss, val_predictions; and /oracle/weights, at the end.
 errors.csv says how far centred float32 arithmetic (the oracle in float32) is from the oracle: the measure of what a
-float32 program can be held to. Genuine Keras must agree with the oracle before a case is written: within a percent of a
-percent or so, for its x * inv + (beta - mean * inv) cancels on raw features.
+float32 program can be held to. Before a case is written, the losses of genuine Keras must agree with the oracle's (not
+as closely as centred arithmetic: its x * inv + (beta - mean * inv) cancels on raw features).
 """
 
 import json
@@ -26,7 +26,8 @@ from oracle import Job, errors, split, train
 HERE = Path(__file__).resolve().parent
 LUCAS = HERE.parent.parent / "data" / "lucas_county.h5"
 SMALLEST_MARGIN = 2e-6  # a ReLU input closer to zero (in sd) may fall on the other side by rounding
-KERAS_LOSSES = 1e-3  # largest relative difference of a loss between Keras and the oracle; another formula gives more
+LARGEST_ROUNDING = 5e-6  # of a loss in centred float32; a case that amplifies it beyond tells little
+KERAS_LOSSES = 1e-4  # largest relative difference of a loss between Keras and the oracle; another formula gives more
 TENSORS = {"dense": ("kernel", "bias"), "bn": ("gamma", "beta", "moving_mean", "moving_variance")}
 GROUPS = {"dense": "dense", "bn": "batch_normalization"}
 LOSSES = ("step_loss", "epoch_loss", "epoch_val_loss")
@@ -37,7 +38,7 @@ CASES = {
     # 200 training rows in batches of 32: the last batch has 8
     "bn-relu": dict(rows=250, job=Job(hidden=[16, 8], batch=32, epochs=3)),
     "bn-adam": dict(
-        rows=253,  # 202 training rows: the last batch has 2, fewer than there are ranks
+        rows=254,  # 203 training rows: the last batch has 3, fewer than there may be ranks
         job=Job(
             hidden=[12, 5], batch=50, epochs=4, momentum=0.9, epsilon=1e-5,
             optimizer="adam", optimizer_args={"learning_rate": 0.002},
@@ -141,7 +142,7 @@ def keras_weights(model):
     weights = {"dense": [], "bn": []}
     for layer in model.layers:
         kind = kinds[type(layer).__name__]
-        weights[kind].append({t: np.array(getattr(layer, t)) for t in TENSORS[kind]})
+        weights[kind].append({t: getattr(layer, t).numpy() for t in TENSORS[kind]})
     return weights
 
 
@@ -195,24 +196,24 @@ def make(name):
     x, y = lucas_rows(case)
     folder.mkdir(exist_ok=True)
     init = folder / "init.weights.h5"
-    seed, margin = 0, 0.0
-    while margin < SMALLEST_MARGIN:
-        seed += 1
+    for seed in range(1, 100):
         keras.utils.set_random_seed(seed)
         keras_model(job, x.shape[1], y.shape[1]).save_weights(init)
         oracle = train(job, read_weights(init), x, y, np.float64)
-        margin = oracle["margin"]
+        centred = errors(train(job, read_weights(init), x, y, np.float32), oracle)
+        if oracle["margin"] > SMALLEST_MARGIN and max(centred[q] for q in LOSSES) < LARGEST_ROUNDING:
+            break
+        print(f"{name}: seed {seed} left out: margin {oracle['margin']:.1e}, centred float32 {centred}")
     genuine = keras_train(job, init, x, y) if case.get("keras", True) else None
     if genuine is not None:
         found = errors(genuine, oracle)
         print(f"{name}: Keras against the oracle:           {found}")
         assert max(found[q] for q in LOSSES) < KERAS_LOSSES, name
-    centred = errors(train(job, read_weights(init), x, y, np.float32), oracle)
     print(f"{name}: centred float32 against the oracle: {centred}")
     with h5py.File(folder / "data.h5", "w", libver="latest") as file:
         file["x"], file["y"] = x, y
     write_trace(folder / "trace.h5", oracle, genuine)
-    (folder / "case.yaml").write_text(job_yaml(case, seed, margin, keras.__version__))
+    (folder / "case.yaml").write_text(job_yaml(case, seed, oracle["margin"], keras.__version__))
     (folder / "errors.csv").write_text(",".join(centred) + "\n" + ",".join(f"{e:.2e}" for e in centred.values()) + "\n")
 
 
