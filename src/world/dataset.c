@@ -127,7 +127,7 @@ static void share_names(const agd_comm *comm, agd_names *names, agd_status *st) 
   agd_allocate(size, 1, "column names", (void **)&text, st);
   if (agd_comm_agree(comm, st) == AGD_OK) {
     for (size_t i = 0, at = 0; i < names->count; at += strlen(names->name[i]) + 1, i++)
-      strcpy(text + at, names->name[i]);
+      memcpy(text + at, names->name[i], strlen(names->name[i]) + 1);
     agd_comm_broadcast(comm, text, size);
     for (size_t at = 0; comm->rank != 0 && at < size && st->code == AGD_OK; at += strlen(text + at) + 1)
       agd_names_add(names, text + at, st);
@@ -216,7 +216,7 @@ agd_code agd_dataset_open(const char *path, const char *x, const char *y, const 
   *out = NULL;
   create(path, x, y, comm, out, &mine);
   if (comm != NULL) agd_comm_agree(comm, &mine);
-  if (mine.code == AGD_OK) {
+  if (mine.code == AGD_OK && *out != NULL) {
     H5E_BEGIN_TRY {
       if (comm != NULL)
         open_together(*out, &mine);
@@ -316,10 +316,10 @@ static void check_finite(const agd_dataset *d, int which, uint64_t first, uint64
   const uint64_t total = count * names->count;
   uint64_t i = 0;
   while (i < total && isfinite(values[i])) i++;
+  const unsigned long long row = first + i / names->count;
   if (i < total)
     agd_fail(st, AGD_EDATA, "%s: %s, row %llu (counted from 0), column \"%s\": %s", d->file->path, d->file->name[which],
-             (unsigned long long)(first + i / names->count), names->name[i % names->count],
-             isnan(values[i]) ? "NaN" : "infinite, or too large for " TYPE_NAME);
+             row, names->name[i % names->count], isnan(values[i]) ? "NaN" : "infinite, or too large for " TYPE_NAME);
 }
 
 agd_code agd_dataset_read(agd_dataset *dataset, uint64_t first, uint64_t count, agd_real *x, agd_real *y,

@@ -41,7 +41,7 @@ static const char *shown(const char *text, char out[SHOWN_SIZE]) {
   if (cut) length = SHOWN;
   while (cut && length > 0 && ((unsigned char)text[length] & 0xC0) == 0x80) length--;
   for (size_t i = 0; i < length; i++) out[i] = (unsigned char)text[i] < ' ' || text[i] == 0x7F ? '?' : text[i];
-  strcpy(out + length, cut ? "..." : "");
+  memcpy(out + length, cut ? "..." : "", cut ? sizeof "..." : 1);
   return out;
 }
 
