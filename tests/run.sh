@@ -3,7 +3,7 @@
 # failed. tests/run.sh [BUILD_FOLDER [cmake options]]: another folder (default build) or another kind of build.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-build=${1:-build}
+build=$(realpath -m "${1:-build}")
 (($#)) && shift
 
 jobs/install_dependencies.sh test
@@ -14,7 +14,7 @@ cmake --build "$build" --parallel "$(nproc)"
 report=$build/tests.xml
 rm -f "$report"
 failed_any=0
-ctest --test-dir "$build" --parallel "$(nproc)" --output-on-failure --no-tests=error --output-junit "$PWD/$report" ||
+ctest --test-dir "$build" --parallel "$(nproc)" --output-on-failure --no-tests=error --output-junit "$report" ||
   failed_any=1
 count() { sed -n "0,/ $1=\"/s/.* $1=\"\([0-9]*\)\".*/\1/p" "$report"; }
 total=$(count tests)
