@@ -16,5 +16,7 @@ if(XSMM_FOUND)
 endif()
 list(JOIN ALLEGRAD_PC_LIBS " " ALLEGRAD_PC_LIBS)
 list(JOIN ALLEGRAD_PC_CFLAGS " " ALLEGRAD_PC_CFLAGS)
+# Relative, so that `cmake --install --prefix` and a moved tree stay right.
+file(RELATIVE_PATH ALLEGRAD_PC_PREFIX ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 configure_file(src/cmake/allegrad.pc.in allegrad.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/allegrad.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
