@@ -32,8 +32,9 @@ typedef struct agd_dataset {
  * @param path   HDF5 file; a missing, empty, truncated or foreign file is AGD_EDATA with a message naming it. A trailer
  *               (see checkpoint.h) is verified before HDF5 sees the file, which reads it once from end to end.
  * @param x, y   names of the datasets inside; y NULL: no targets wanted
- * @param comm   NULL for a file read by this process alone (no MPI call is made); otherwise collective on comm, and all
- *               ranks return the same code and message; borrowed until the data set is closed
+ * @param comm   NULL for a file read by this process alone (no MPI call is made); otherwise collective on comm, path, x
+ *               and y equal on all ranks, and all return the same code and message; borrowed until the data set is
+ *               closed
  * @param out    receives the data set, closed with agd_dataset_close; NULL on failure */
 agd_code agd_dataset_open(const char *path, const char *x, const char *y, const agd_comm *comm, agd_dataset **out,
                           agd_status *st);

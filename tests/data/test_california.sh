@@ -1,7 +1,7 @@
 # Run by CTest, which sets SOURCE, BUILD, ALLEGRAD, MPIRUN and MPI_FLAVOUR (tests/AllegradTest.cmake).
 # shellcheck shell=bash
 # data/california.sh --from: archive and CSV give the features by their definition; what is not the table is refused,
-# and nothing is left behind. Also the real table, where CALIFORNIA_CSV names it.
+# and nothing is left behind.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -93,11 +93,4 @@ out=$work/absent/out.h5
 code=0
 run --from "$table" || code=$?
 [[ $code == 2 ]] || complain "an unwritable file gives exit code $code, not 2"
-
-if [[ -n ${CALIFORNIA_CSV-} ]]; then
-  out=$work/real.h5
-  run --from "$CALIFORNIA_CSV" || complain "the real table is refused"
-  ! grep -q warning "$work/log" || complain "the real table is not known"
-  "$ALLEGRAD" info "$out" | grep -q 'rows: 20640' || complain "the real table has other rows"
-fi
 ((failures == 0))
