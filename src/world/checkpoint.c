@@ -294,6 +294,7 @@ static agd_code list_checkpoints(const char *folder, entries *found, agd_status 
     if (grown == NULL) {
       closedir(stream);
       free(found->list);
+      *found = (entries){0};
       return agd_fail(st, AGD_EDATA, "out of memory: the list of checkpoints in %s", folder);
     }
     found->list = grown;

@@ -129,7 +129,7 @@ static herr_t shared_free(void *buffer, H5FD_file_image_op_t operation, void *by
 }
 
 agd_code agd_h5_open_bytes(const char *file_name, const void *bytes, size_t size, hid_t *file, agd_status *st) {
-  void *shared = (void *)(uintptr_t)bytes; /* opened read-only: HDF5's parameters just lack the const */
+  void *shared = (void *)bytes; /* opened read-only: HDF5's parameters just lack the const */
   H5FD_file_image_callbacks_t callbacks = {.image_malloc = shared_malloc,
                                            .image_memcpy = shared_memcpy,
                                            .image_free = shared_free,
@@ -370,49 +370,52 @@ agd_code agd_h5_read_numbers(hid_t at, const char *file_name, const char *name, 
   return error < 0 ? agd_h5_fail(st, file_name, name) : AGD_OK;
 }
 
-/* Reads texts (malloc'ed array of strings that HDF5 owns: release with free_texts). */
-static agd_code read_texts(hid_t at, const char *file_name, const char *name, size_t count, char ***texts,
-                           size_t *found, agd_status *st) {
-  *texts = NULL;
-  const hid_t attribute = open_attribute(at, name, H5T_STRING, count, found);
-  if (attribute < 0) return bad_attribute(st, file_name, name);
-  const hid_t type = text_type();
-  agd_code code = AGD_OK;
-  *texts = calloc(*found + 1, sizeof **texts);
-  if (*texts == NULL)
-    code = agd_fail(st, AGD_EDATA, "%s: out of memory: the attribute %s", file_name, name);
-  else if (type < 0 || H5Aread(attribute, type, *texts) < 0)
-    code = agd_h5_fail(st, file_name, name);
-  if (type >= 0) H5Tclose(type);
-  H5Aclose(attribute);
-  return code;
-}
-
 static void free_texts(char **texts, size_t count) {
-  for (size_t i = 0; texts != NULL && i < count; i++)
+  for (size_t i = 0; i < count; i++)
     if (texts[i] != NULL) H5free_memory(texts[i]);
   free(texts);
 }
 
-agd_code agd_h5_read_text(hid_t at, const char *file_name, const char *name, char **text, agd_status *st) {
-  char **texts;
-  size_t count = 0;
-  *text = NULL;
-  agd_code code = read_texts(at, file_name, name, 0, &texts, &count, st);
-  if (code == AGD_OK) {
-    *text = strdup(texts[0] != NULL ? texts[0] : "");
-    if (*text == NULL) code = agd_fail(st, AGD_EDATA, "%s: out of memory: the attribute %s", file_name, name);
+/* The texts of an attribute, to be released with free_texts; NULL and a failed status when there are none. */
+static char **read_texts(hid_t at, const char *file_name, const char *name, size_t count, size_t *found,
+                         agd_status *st) {
+  const hid_t attribute = open_attribute(at, name, H5T_STRING, count, found);
+  if (attribute < 0) {
+    bad_attribute(st, file_name, name);
+    return NULL;
   }
+  const hid_t type = text_type();
+  char **texts = calloc(*found + 1, sizeof *texts);
+  if (texts == NULL) {
+    agd_fail(st, AGD_EDATA, "%s: out of memory: the attribute %s", file_name, name);
+  } else if (type < 0 || H5Aread(attribute, type, texts) < 0) {
+    agd_h5_fail(st, file_name, name);
+    free_texts(texts, *found);
+    texts = NULL;
+  }
+  if (type >= 0) H5Tclose(type);
+  H5Aclose(attribute);
+  return texts;
+}
+
+agd_code agd_h5_read_text(hid_t at, const char *file_name, const char *name, char **text, agd_status *st) {
+  size_t count;
+  *text = NULL;
+  char **texts = read_texts(at, file_name, name, 0, &count, st);
+  if (texts == NULL) return AGD_EDATA;
+  *text = strdup(texts[0] != NULL ? texts[0] : "");
   free_texts(texts, count);
-  return code;
+  if (*text == NULL) return agd_fail(st, AGD_EDATA, "%s: out of memory: the attribute %s", file_name, name);
+  return AGD_OK;
 }
 
 agd_code agd_h5_read_names(hid_t at, const char *file_name, const char *name, agd_names *names, agd_status *st) {
-  char **texts;
-  size_t count = 0;
+  size_t count;
   agd_names_clear(names);
   if (H5Aexists(at, name) == 0) return AGD_OK;
-  agd_code code = read_texts(at, file_name, name, SIZE_MAX, &texts, &count, st);
+  char **texts = read_texts(at, file_name, name, SIZE_MAX, &count, st);
+  if (texts == NULL) return AGD_EDATA;
+  agd_code code = AGD_OK;
   for (size_t i = 0; i < count && code == AGD_OK; i++)
     code = agd_names_add(names, texts[i] != NULL ? texts[i] : "", st);
   free_texts(texts, count);

@@ -144,14 +144,13 @@ static agd_code read_history(hid_t file, const char *file_name, agd_training *t,
   const hid_t space = dataset < 0 ? -1 : H5Dget_space(dataset);
   const hssize_t count = space < 0 ? -1 : H5Sget_simple_extent_npoints(space);
   agd_code code = AGD_OK;
-  if (type < 0 || count < 0) code = agd_h5_fail(st, file_name, history_name);
-  if (code == AGD_OK) {
-    t->history = calloc((size_t)count + 1, sizeof *t->history);
-    if (t->history == NULL) code = agd_fail(st, AGD_EDATA, "%s: out of memory: %s", file_name, history_name);
-  }
-  if (code == AGD_OK && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, t->history) < 0)
+  t->history = count < 0 ? NULL : calloc((size_t)count + 1, sizeof *t->history);
+  if (count >= 0 && t->history == NULL)
+    code = agd_fail(st, AGD_EDATA, "%s: out of memory: %s", file_name, history_name);
+  else if (count < 0 || type < 0 || H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, t->history) < 0)
     code = agd_h5_fail(st, file_name, history_name);
-  if (code == AGD_OK) t->epoch_count = (size_t)count;
+  else
+    t->epoch_count = (size_t)count;
   if (space >= 0) H5Sclose(space);
   if (type >= 0) H5Tclose(type);
   if (dataset >= 0) H5Dclose(dataset);

@@ -11,6 +11,6 @@ cmake --install "$BUILD" --prefix "$work/installed" >"$work/log"
 PKG_CONFIG_PATH=$(dirname "$(find "$work/installed" -name allegrad.pc)")
 export PKG_CONFIG_PATH
 read -ra flags <<<"$(pkg-config --cflags --libs allegrad)"
-[[ $(cached ALLEGRAD_SANITIZE) == ON ]] && flags+=(-fsanitize=address,undefined)
+[[ $(cached ALLEGRAD_SANITIZE) == ON ]] && flags+=("-fsanitize=address,undefined")
 "$(cached CMAKE_C_COMPILER)" -std=c11 "$SOURCE/tests/build/link_predictor.c" "${flags[@]}" -o "$work/link_predictor"
 "$work/link_predictor" "$work"

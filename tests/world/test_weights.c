@@ -253,22 +253,26 @@ static void test_equal_input_gives_equal_bytes(void **state) {
   agd_model_destroy(&m);
 }
 
-/* A file as Keras would leave it: no /trainer, no trailer, then changed by `edit`. */
+/* A file as Keras would leave it: of the oldest format, no /trainer, no trailer; then changed by `edit`. */
 static void make_foreign(const char *path, void (*edit)(hid_t file)) {
   agd_model *m = make_model(&small_spec);
   agd_optimizer *o = make_optimizer(&momentum_sgd, m, 51);
+  const char *const groups[] = {"/layers", "/optimizer", "/vars"};
   void *image;
   size_t size;
+  hid_t ours;
   assert_int_equal(agd_weights_image(m, o, NULL, &image, &size, NULL), AGD_OK);
-  assert_int_equal(agd_file_replace(path, image, size, false, NULL), AGD_OK);
+  assert_int_equal(agd_h5_open_bytes(path, image, size, &ours, NULL), AGD_OK);
+  const hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  assert_true(file >= 0);
+  for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
+    assert_true(H5Ocopy(ours, groups[i], file, groups[i], H5P_DEFAULT, H5P_DEFAULT) >= 0);
+  H5Fclose(ours);
+  if (edit != NULL) edit(file);
+  assert_true(H5Fclose(file) >= 0);
   agd_release(&image);
   agd_optimizer_destroy(&o);
   agd_model_destroy(&m);
-  if (edit == NULL) return;
-  const hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
-  assert_true(file >= 0);
-  edit(file);
-  assert_true(H5Fclose(file) >= 0);
 }
 
 static void test_foreign(void **state) {
@@ -457,6 +461,15 @@ static void add_many(hid_t file) {
 }
 static void add_trainer(hid_t file) { H5Gclose(H5Gcreate2(file, "/trainer", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT)); }
 
+static void expect_refused(const char *path, const char *reason) {
+  agd_status st = {0};
+  agd_model *model;
+  assert_int_equal(agd_weights_load(path, &small_spec, &model, NULL, &st), AGD_EDATA);
+  assert_null(model);
+  assert_int_equal(strncmp(st.message, path, strlen(path)), 0);
+  if (strstr(st.message, reason) == NULL) fail_msg("%s lacks \"%s\"", st.message, reason);
+}
+
 static void test_foreign_refused(void **state) {
   const struct {
     void (*edit)(hid_t);
@@ -492,13 +505,8 @@ static void test_foreign_refused(void **state) {
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     char path[TEMPORARY_SIZE];
-    agd_status st = {0};
-    agd_model *model;
     make_foreign(temporary_path(path, *state, "keras.weights.h5"), cases[i].edit);
-    assert_int_equal(agd_weights_load(path, &small_spec, &model, NULL, &st), AGD_EDATA);
-    assert_null(model);
-    assert_int_equal(strncmp(st.message, path, strlen(path)), 0);
-    if (strstr(st.message, cases[i].reason) == NULL) fail_msg("%s lacks \"%s\"", st.message, cases[i].reason);
+    expect_refused(path, cases[i].reason);
   }
 }
 
@@ -512,41 +520,67 @@ static void test_overflowing_float(void **state) {
   agd_model_destroy(&model);
 }
 
-/* Any prefix of a foreign file, any file of ours that is cut or has one byte changed: refused. */
+static void put(const char *path, const void *bytes, size_t size) {
+  FILE *file = fopen(path, "wb");
+  assert_non_null(file);
+  assert_int_equal(fwrite(bytes, 1, size, file), size);
+  assert_int_equal(fclose(file), 0);
+}
+
+/* The whole of a file, trailer included. */
+static char *get(const char *path, size_t *size) {
+  struct stat info;
+  FILE *file = fopen(path, "rb");
+  assert_non_null(file);
+  assert_int_equal(fstat(fileno(file), &info), 0);
+  *size = (size_t)info.st_size;
+  char *bytes = malloc(*size);
+  assert_non_null(bytes);
+  assert_int_equal(fread(bytes, 1, *size, file), *size);
+  fclose(file);
+  return bytes;
+}
+
+/* All bytes of the superblock, the first headers and the trailer, a sample between. */
+static size_t next_byte(size_t at, size_t size) { return at + (at < 300 || at + 100 > size ? 1 : 97); }
+
+/* A file of ours that is cut, or has one byte changed, is refused before HDF5 sees it or for want of its trailer. */
 static void test_damaged(void **state) {
   char path[TEMPORARY_SIZE];
   agd_model *m = make_model(&small_spec), *model;
   const agd_training training = {.seed = 7};
-  void *bytes, *content;
-  size_t size, length;
-  agd_trailer_state trailer;
+  size_t size;
   temporary_path(path, *state, "file.weights.h5");
   assert_int_equal(agd_weights_save(path, m, NULL, &training, NULL), AGD_OK);
-  assert_int_equal(agd_file_read(path, &content, &length, &trailer, NULL), AGD_OK);
-  size = length + AGD_TRAILER_SIZE;
-  bytes = malloc(size);
-  FILE *file = fopen(path, "rb");
-  assert_int_equal(fread(bytes, 1, size, file), size);
-  fclose(file);
-  for (size_t i = 0; i < size; i += i < 600 || i + 100 > size ? 1 : 97) {
-    agd_status st = {0};
-    ((char *)bytes)[i] ^= 4;
-    assert_int_equal(agd_file_replace(path, bytes, size, false, NULL), AGD_OK);
-    ((char *)bytes)[i] ^= 4;
-    assert_int_equal(agd_weights_load(path, &small_spec, &model, NULL, &st), AGD_EDATA);
-    assert_int_equal(strncmp(st.message, path, strlen(path)), 0);
-    assert_non_null(strstr(st.message, i >= length && i < length + 8 ? "checksum is gone" : "checksum does not fit"));
+  char *bytes = get(path, &size);
+  const size_t trailer = size - AGD_TRAILER_SIZE;
+  for (size_t i = 0; i < size; i = next_byte(i, size)) {
+    bytes[i] ^= 4;
+    put(path, bytes, size);
+    bytes[i] ^= 4;
+    expect_refused(path, i >= trailer && i < trailer + 8 ? "checksum is gone" : "checksum does not fit");
   }
-  for (size_t i = 1; i < size; i += i < 600 || i + 100 > size ? 1 : 97) {
-    assert_int_equal(agd_file_replace(path, bytes, i, false, NULL), AGD_OK);
-    assert_int_equal(agd_weights_load(path, &small_spec, &model, NULL, NULL), AGD_EDATA);
+  for (size_t i = 1; i < size; i = next_byte(i, size)) {
+    put(path, bytes, i);
+    expect_refused(path, i < trailer ? "is no HDF5 file, or a damaged one" : "checksum is gone");
   }
-  assert_int_equal(agd_file_replace(path, bytes, size, false, NULL), AGD_OK);
+  put(path, bytes, size);
   assert_int_equal(agd_weights_load(path, &small_spec, &model, NULL, NULL), AGD_OK);
-  agd_model_destroy(&model);
-  agd_release(&content);
+  agd_model_destroy(&model), agd_model_destroy(&m);
   free(bytes);
-  agd_model_destroy(&m);
+}
+
+/* The same of a foreign file, which has no checksum of its own: any prefix is refused. */
+static void test_foreign_truncated(void **state) {
+  char path[TEMPORARY_SIZE];
+  size_t size;
+  make_foreign(temporary_path(path, *state, "keras.weights.h5"), NULL);
+  char *bytes = get(path, &size);
+  for (size_t i = 1; i < size; i = next_byte(i, size)) {
+    put(path, bytes, i);
+    expect_refused(path, "is no HDF5 file, or a damaged one");
+  }
+  free(bytes);
 }
 
 /* A diverged training leaves its weights too; only predicting with them is refused. */
@@ -687,6 +721,7 @@ int main(void) {
                                      IN_FOLDER(test_foreign_refused),
                                      IN_FOLDER(test_overflowing_float),
                                      IN_FOLDER(test_damaged),
+                                     IN_FOLDER(test_foreign_truncated),
                                      IN_FOLDER(test_ours_may_hold_nan),
                                      IN_FOLDER(test_ours_with_spec),
                                      IN_FOLDER(test_optimizer_refused),
