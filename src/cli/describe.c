@@ -3,6 +3,10 @@
 #include <inttypes.h>
 #include <math.h>
 
+#include "allegrad/number.h"
+
+void agd_warn(const char *text) { fprintf(stderr, "allegrad: warning: %s\n", text); }
+
 void agd_describe_model(FILE *out, const agd_model_spec *spec) {
   fprintf(out, "%zu-", spec->inputs);
   for (size_t i = 0; i < spec->hidden_count; i++) fprintf(out, "%zu-", spec->hidden[i]);
@@ -16,22 +20,15 @@ void agd_describe_names(FILE *out, const char *label, const agd_names *names) {
   fputs(")\n", out);
 }
 
-void agd_describe_ending(const agd_epoch_metrics *metrics, size_t count, int digits, agd_ending *out) {
-  *out = (agd_ending){"-", "-", "-", "-", "-", "-", "-"};
-  if (count == 0) return;
-  const agd_epoch_metrics *last = &metrics[count - 1], *best = NULL;
-  double seconds = 0;
-  for (size_t i = 0; i < count; i++) {
-    seconds += metrics[i].seconds;
-    if (isfinite(metrics[i].val_loss) && (best == NULL || metrics[i].val_loss < best->val_loss)) best = &metrics[i];
+void agd_describe_epoch(const agd_epoch_metrics *last, char *text, size_t size) {
+  enum { DIGITS = 6 };
+  char loss[AGD_NUMBER_SIZE], val_loss[AGD_NUMBER_SIZE];
+  if (last == NULL) {
+    snprintf(text, size, "no epoch");
+    return;
   }
-  snprintf(out->epoch, sizeof out->epoch, "%" PRIu64, last->epoch);
-  snprintf(out->step, sizeof out->step, "%" PRIu64, last->step);
-  agd_number_format_digits(last->loss, digits, out->loss);
-  /* No validation rows leave no number beside a sound loss. */
-  if (!isnan(last->val_loss) || !isfinite(last->loss)) agd_number_format_digits(last->val_loss, digits, out->val_loss);
-  agd_number_format_digits(seconds / (double)count, 3, out->seconds);
-  if (best == NULL) return;
-  agd_number_format_digits(best->val_loss, digits, out->best_val_loss);
-  snprintf(out->best_epoch, sizeof out->best_epoch, "%" PRIu64, best->epoch);
+  agd_number_format_digits(last->loss, DIGITS, loss);
+  agd_number_format_digits(last->val_loss, DIGITS, val_loss);
+  snprintf(text, size, "epoch %" PRIu64 ", step %" PRIu64 ", loss %s%s%s", last->epoch, last->step, loss,
+           isnan(last->val_loss) ? "" : ", val_loss ", isnan(last->val_loss) ? "" : val_loss);
 }

@@ -9,7 +9,9 @@
 #include "allegrad/metrics.h"
 #include "allegrad/model.h"
 #include "allegrad/names.h"
-#include "allegrad/number.h"
+
+/** "allegrad: warning: text" on standard error. */
+void agd_warn(const char *text);
 
 /** "8-300-1, with batch normalisation, 3033 parameters (3017 trainable)" and a newline. */
 void agd_describe_model(FILE *out, const agd_model_spec *spec);
@@ -17,15 +19,8 @@ void agd_describe_model(FILE *out, const agd_model_spec *spec);
 /** "label: 2 (area, rooms)" and a newline. */
 void agd_describe_names(FILE *out, const char *label, const agd_names *names);
 
-/** Where a training stands, as text; "-" for what is not known. */
-typedef struct agd_ending {
-  char epoch[AGD_NUMBER_SIZE], step[AGD_NUMBER_SIZE];    /**< of the last line of metrics */
-  char loss[AGD_NUMBER_SIZE], val_loss[AGD_NUMBER_SIZE]; /**< "nan" or "inf" of a diverged one */
-  char best_val_loss[AGD_NUMBER_SIZE], best_epoch[AGD_NUMBER_SIZE];
-  char seconds[AGD_NUMBER_SIZE]; /**< mean of the epochs */
-} agd_ending;
-
-/** Sums up the metrics of a run. @param digits  of the losses */
-void agd_describe_ending(const agd_epoch_metrics *metrics, size_t count, int digits, agd_ending *out);
+/** "epoch 30, step 15480, loss 0.313, val_loss 0.451" into text, val_loss only when there is one; "no epoch" for none.
+ * @param last  may be NULL */
+void agd_describe_epoch(const agd_epoch_metrics *last, char *text, size_t size);
 
 #endif

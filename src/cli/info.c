@@ -8,21 +8,12 @@
 #include "allegrad/checkpoint.h"
 #include "allegrad/dataset.h"
 #include "allegrad/h5.h"
-#include "allegrad/run.h"
+#include "allegrad/report.h"
 #include "allegrad/weights.h"
 #include "command.h"
 #include "describe.h"
 
 static const agd_option OPTIONS[] = {{0}};
-
-enum { LOSS_DIGITS = 9 };
-
-static void print_ending(const agd_epoch_metrics *metrics, size_t count) {
-  agd_ending e;
-  agd_describe_ending(metrics, count, LOSS_DIGITS, &e);
-  printf("epochs: %s\nsteps: %s\nloss: %s\nval_loss: %s\nbest_val_loss: %s\nbest_epoch: %s\nseconds_per_epoch: %s\n",
-         e.epoch, e.step, e.loss, e.val_loss, e.best_val_loss, e.best_epoch, e.seconds);
-}
 
 /* What /trainer tells. */
 static void print_training(const agd_model_spec *spec, const agd_training *t) {
@@ -38,6 +29,9 @@ static void print_training(const agd_model_spec *spec, const agd_training *t) {
   printf("epoch: %" PRIu64 "\nstep: %" PRIu64 "\nbatch: %" PRIu64 "\nseed: %" PRIu64 "\n", t->epoch, t->step, t->batch,
          t->seed);
   printf("written by: %d %s, %s kernels, %s\n", t->ranks, t->ranks == 1 ? "rank" : "ranks", t->kernels, t->libraries);
+  if (t->epoch_count > 0)
+    printf("loss: %.9g\nval_loss: %.9g\n", t->history[t->epoch_count - 1].loss,
+           t->history[t->epoch_count - 1].val_loss);
 }
 
 /* Keras' name of a layer, padded. */
@@ -74,8 +68,7 @@ static void print_layers(const agd_model *model) {
   }
 }
 
-/* `of_run`: the run's own metrics were shown already. */
-static agd_code show_weights(const char *path, bool of_run, agd_status *st) {
+static agd_code show_weights(const char *path, agd_status *st) {
   agd_model_spec spec;
   bool ours = false;
   agd_model *model = NULL;
@@ -86,7 +79,6 @@ static agd_code show_weights(const char *path, bool of_run, agd_status *st) {
     printf("weights: %s\nwritten with: %s\nmodel: ", path, ours ? "allegrad, checksum valid" : "Keras, no checksum");
     agd_describe_model(stdout, &spec);
     if (ours) print_training(&spec, &training);
-    if (ours && !of_run) print_ending(training.history, training.epoch_count);
     print_layers(model);
   }
   agd_training_clear(&training);
@@ -94,21 +86,16 @@ static agd_code show_weights(const char *path, bool of_run, agd_status *st) {
   return code;
 }
 
-static void warn(const char *line) { fprintf(stderr, "allegrad: warning: %s\n", line); }
-
 /* How the run stands, then its weights when there are any. */
 static agd_code show_run(const char *folder, agd_status *st) {
-  agd_run_state state;
-  char explanation[AGD_MESSAGE_MAX], weights[AGD_PATH_MAX];
-  agd_epoch_metrics *metrics = NULL;
-  size_t count = 0;
-  AGD_TRY(agd_run_status(folder, &state, explanation, sizeof explanation, st));
-  AGD_TRY(agd_run_metrics(folder, &metrics, &count, st));
-  printf("run: %s\nstate: %s\nexplanation: %s\n", folder, agd_run_state_word(state), explanation);
-  print_ending(metrics, count);
-  free(metrics);
-  if (agd_run_weights_path(folder, weights, sizeof weights, warn, NULL) == AGD_OK)
-    return show_weights(weights, true, st);
+  agd_report *run;
+  char weights[AGD_PATH_MAX], last[256];
+  AGD_TRY(agd_reports_read(&folder, 1, &run, st));
+  printf("run: %s\nstate: %s\nexplanation: %s\n", folder, agd_run_state_word(run->state), run->explanation);
+  agd_describe_epoch(run->count > 0 ? &run->metrics[run->count - 1] : NULL, last, sizeof last);
+  printf("last epoch: %s\n", last);
+  agd_reports_destroy(&run, 1);
+  if (agd_run_weights_path(folder, weights, sizeof weights, agd_warn, NULL) == AGD_OK) return show_weights(weights, st);
   puts("weights: none");
   return AGD_OK;
 }
@@ -146,7 +133,7 @@ static agd_code run_info(const agd_comm *comm, const agd_arguments *arguments, a
   if (stat(path, &file) == 0 && S_ISDIR(file.st_mode)) return show_run(path, st);
   AGD_TRY(agd_file_verify(path, &trailer, st));
   if (trailer == AGD_TRAILER_BROKEN) return agd_fail(st, AGD_EDATA, "%s is damaged: its checksum does not fit", path);
-  return holds(path, "/layers") ? show_weights(path, false, st) : show_data(path, trailer, st);
+  return holds(path, "/layers") ? show_weights(path, st) : show_data(path, trailer, st);
 }
 
 const agd_command agd_command_info = {

@@ -9,8 +9,7 @@
 #include "allegrad/memory.h"
 #include "allegrad/run.h"
 #include "allegrad/table.h"
-
-static void warn(const char *line) { fprintf(stderr, "allegrad: warning: %s\n", line); }
+#include "describe.h"
 
 /* prefix0, prefix1, ...; a single one has no number. */
 static agd_code make_names(const char *prefix, size_t count, agd_names *names, agd_status *st) {
@@ -32,7 +31,7 @@ static agd_code open_model(const agd_arguments *arguments, agd_input *in, agd_st
   const char *job_file = agd_arguments_value(arguments, "job");
   char path[AGD_PATH_MAX];
   agd_config job;
-  AGD_TRY(agd_run_weights_path(arguments->positional.word[0], path, sizeof path, warn, st));
+  AGD_TRY(agd_run_weights_path(arguments->positional.word[0], path, sizeof path, agd_warn, st));
   if (job_file != NULL) AGD_TRY(agd_config_load(job_file, NULL, 0, &job, st));
   AGD_TRY(agd_predictor_open(path, job_file != NULL ? &job.model : NULL, &in->predictor, st));
   const char *own_job = agd_predictor_job(in->predictor);

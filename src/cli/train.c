@@ -15,8 +15,6 @@ static const agd_option OPTIONS[] = {
     {"set", "KEY=VALUE", AGD_OPTION_REPEATED, false, "override a key of the job file, e.g. train.epochs=5"},
     {0}};
 
-enum { LOSS_DIGITS = 6 };
-
 /* Rank 0 reads the job, all ranks get the same bytes. Collective. */
 static agd_code load_job(const agd_comm *comm, const agd_arguments *arguments, agd_config *job, agd_status *st) {
   if (comm->rank == 0) {
@@ -64,9 +62,7 @@ static void explain(const char *folder, char *text, size_t size) {
   agd_epoch_metrics *metrics = NULL;
   size_t count = 0;
   agd_run_metrics(folder, &metrics, &count, NULL);
-  agd_ending end;
-  agd_describe_ending(metrics, count, LOSS_DIGITS, &end);
-  snprintf(text, size, "epoch %s, step %s, loss %s, val_loss %s", end.epoch, end.step, end.loss, end.val_loss);
+  agd_describe_epoch(count > 0 ? &metrics[count - 1] : NULL, text, size);
   free(metrics);
 }
 
@@ -87,7 +83,7 @@ static void close_run(agd_run **run, const char *folder, agd_status *st) {
   } else if (st->code == AGD_OK) {
     *st = closing;
   } else {
-    fprintf(stderr, "allegrad: warning: %s\n", closing.message);
+    agd_warn(closing.message);
   }
 }
 
