@@ -17,16 +17,16 @@ static size_t option_count(const agd_command *command) {
   return count;
 }
 
-/* AGD_EUSAGE, with the way to the help. */
-static agd_code refuse(const agd_command *command, agd_status *st, const char *what, const char *word) {
-  return agd_fail(st, AGD_EUSAGE, "%s: %s%.200s (see allegrad %s --help)", command->name, what, word, command->name);
+agd_code agd_arguments_refuse(const agd_arguments *a, agd_status *st, const char *what, const char *word) {
+  const char *name = a->command->name;
+  return agd_fail(st, AGD_EUSAGE, "%s: %s%.200s (see allegrad %s --help)", name, what, word, name);
 }
 
 static void append(agd_words *list, const char *word) { list->word[list->count++] = word; }
 
 static agd_code take_positional(agd_arguments *a, const char *word, agd_status *st) {
-  if (*word == '\0') return refuse(a->command, st, "an argument is empty", "");
-  if (a->positional.count > 0 && !a->command->many) return refuse(a->command, st, "unexpected argument ", word);
+  if (*word == '\0') return agd_arguments_refuse(a, st, "an argument is empty", "");
+  if (a->positional.count > 0 && !a->command->many) return agd_arguments_refuse(a, st, "unexpected argument ", word);
   append(&a->positional, word);
   return AGD_OK;
 }
@@ -37,28 +37,28 @@ static agd_code take_value(agd_arguments *a, size_t option, const char *value, b
   char what[128];
   if (*value == '\0') {
     snprintf(what, sizeof what, "--%s has an empty %s", o->name, o->value);
-    return refuse(a->command, st, what, "");
+    return agd_arguments_refuse(a, st, what, "");
   }
   if (separate && value[0] == '-' && value[1] != '\0') {
     snprintf(what, sizeof what, "--%s needs a %s before ", o->name, o->value);
-    return refuse(a->command, st, what, value);
+    return agd_arguments_refuse(a, st, what, value);
   }
   if (o->kind == AGD_OPTION_ONCE && a->value[option].count > 0)
-    return refuse(a->command, st, "given twice: --", o->name);
+    return agd_arguments_refuse(a, st, "given twice: --", o->name);
   append(&a->value[option], value);
   return AGD_OK;
 }
 
-static agd_code refuse_option(const agd_command *command, int found, const char *word, agd_status *st) {
+static agd_code refuse_option(const agd_arguments *a, int found, const char *word, agd_status *st) {
   const char letter[] = {'-', (char)optopt, '\0'};
   if (found == MISSING) {
-    const agd_option *o = &command->option[optopt - OPTION];
+    const agd_option *o = &a->command->option[optopt - OPTION];
     char what[128];
     snprintf(what, sizeof what, "--%s needs a %s", o->name, o->value);
-    return refuse(command, st, what, "");
+    return agd_arguments_refuse(a, st, what, "");
   }
-  if (optopt == HELP) return refuse(command, st, "--help takes no value", "");
-  return refuse(command, st, "unknown option ", optopt != 0 ? letter : word);
+  if (optopt == HELP) return agd_arguments_refuse(a, st, "--help takes no value", "");
+  return agd_arguments_refuse(a, st, "unknown option ", optopt != 0 ? letter : word);
 }
 
 /* The table as getopt_long wants it. */
@@ -83,7 +83,7 @@ static agd_code read_words(agd_arguments *a, int argc, char **argv, agd_status *
       AGD_TRY(take_value(a, option, optarg, optarg == argv[optind - 1], st));
       open_list = a->command->option[option].kind == AGD_OPTION_LIST ? (long)option : -1;
     } else if (found != POSITIONAL) {
-      return refuse_option(a->command, found, argv[optind - 1], st);
+      return refuse_option(a, found, argv[optind - 1], st);
     } else if (open_list >= 0) {
       AGD_TRY(take_value(a, (size_t)open_list, optarg, false, st));
     } else {
@@ -95,10 +95,10 @@ static agd_code read_words(agd_arguments *a, int argc, char **argv, agd_status *
 }
 
 static agd_code check_complete(const agd_arguments *a, agd_status *st) {
-  if (a->positional.count == 0) return refuse(a->command, st, "missing: ", a->command->positional);
+  if (a->positional.count == 0) return agd_arguments_refuse(a, st, "missing: ", a->command->positional);
   for (size_t i = 0; i < option_count(a->command); i++)
     if (a->command->option[i].required && a->value[i].count == 0)
-      return refuse(a->command, st, "missing: --", a->command->option[i].name);
+      return agd_arguments_refuse(a, st, "missing: --", a->command->option[i].name);
   return AGD_OK;
 }
 
@@ -142,7 +142,7 @@ agd_code agd_arguments_check_ending(const agd_arguments *arguments, const char *
   char what[128];
   snprintf(what, sizeof what, "--%s must end in %s%s%s, not be ", name, ending, other != NULL ? " or " : "",
            other != NULL ? other : "");
-  return refuse(arguments->command, st, what, path);
+  return agd_arguments_refuse(arguments, st, what, path);
 }
 
 /* "--set KEY=VALUE", as it stands in the help. */

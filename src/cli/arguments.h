@@ -59,6 +59,9 @@ const agd_words *agd_arguments_list(const agd_arguments *arguments, const char *
 /** The value of an option that is given at most once, or NULL. */
 const char *agd_arguments_value(const agd_arguments *arguments, const char *name);
 
+/** AGD_EUSAGE with "command: what word", pointing to --help. */
+agd_code agd_arguments_refuse(const agd_arguments *arguments, agd_status *st, const char *what, const char *word);
+
 /** Whether a file's name has an ending such as ".csv", in either case. */
 bool agd_ends_in(const char *path, const char *ending);
 

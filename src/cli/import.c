@@ -22,7 +22,7 @@ static agd_code parse_missing(const agd_arguments *arguments, agd_missing *missi
   if (text == NULL || strcmp(text, "error") == 0) return AGD_OK;
   *missing = AGD_MISSING_DROP;
   if (strcmp(text, "drop") == 0) return AGD_OK;
-  return agd_fail(st, AGD_EUSAGE, "import: --missing is error or drop, not %.80s (see allegrad import --help)", text);
+  return agd_arguments_refuse(arguments, st, "--missing must be error or drop, not ", text);
 }
 
 static agd_code add_words(agd_names *names, const agd_words *words, agd_status *st) {
