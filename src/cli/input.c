@@ -35,12 +35,13 @@ static agd_code open_model(const agd_arguments *arguments, agd_input *in, agd_st
   if (job_file != NULL) AGD_TRY(agd_config_load(job_file, NULL, 0, &job, st));
   AGD_TRY(agd_predictor_open(path, job_file != NULL ? &job.model : NULL, &in->predictor, st));
   const char *own_job = agd_predictor_job(in->predictor);
-  if (own_job == NULL && job.standardize)
+  if (job_file == NULL)
+    AGD_TRY(agd_config_parse(own_job, path, NULL, 0, &job, st));
+  else if (own_job == NULL && job.standardize)
     return agd_fail(st, AGD_EUSAGE,
                     "%s says data.standardize: true, but %s holds no mean and standard deviation; standardise the rows "
                     "beforehand and set it to false",
                     job_file, path);
-  if (job_file == NULL) AGD_TRY(agd_config_parse(own_job, path, NULL, 0, &job, st));
   memcpy(in->data_x, job.data_x, sizeof in->data_x);
   memcpy(in->data_y, job.data_y, sizeof in->data_y);
   AGD_TRY(
@@ -51,6 +52,7 @@ static agd_code open_model(const agd_arguments *arguments, agd_input *in, agd_st
 
 /* Space for rows of `inputs` and, when wanted, `outputs` columns. */
 static agd_code allocate_rows(agd_input *in, uint64_t rows, size_t inputs, size_t outputs, agd_status *st) {
+  AGD_REQUIRE(inputs > 0);
   const size_t wider = inputs > outputs ? inputs : outputs;
   if (rows > SIZE_MAX / wider) return agd_fail(st, AGD_EDATA, "out of memory: %" PRIu64 " rows", rows);
   in->rows = rows;

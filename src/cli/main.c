@@ -9,14 +9,18 @@
 #include "allegrad/kernels.h"
 #include "command.h"
 
-static const agd_command *const COMMANDS[] = {&agd_command_train,  &agd_command_eval, &agd_command_predict,
-                                              &agd_command_import, &agd_command_info, &agd_command_compare};
-enum { COMMAND_COUNT = sizeof COMMANDS / sizeof *COMMANDS };
+static const agd_command *const COMMANDS[] = {&agd_command_train,
+                                              &agd_command_eval,
+                                              &agd_command_predict,
+                                              &agd_command_import,
+                                              &agd_command_info,
+                                              &agd_command_compare,
+                                              NULL};
 
 static const agd_command *find_command(const char *name) {
-  for (size_t i = 0; i < COMMAND_COUNT; i++)
-    if (strcmp(COMMANDS[i]->name, name) == 0) return COMMANDS[i];
-  return NULL;
+  const agd_command *const *at = COMMANDS;
+  while (*at != NULL && strcmp((*at)->name, name) != 0) at++;
+  return *at;
 }
 
 static void print_help(const agd_command *none, FILE *out) {
@@ -25,7 +29,8 @@ static void print_help(const agd_command *none, FILE *out) {
         "       mpirun -n RANKS allegrad COMMAND ...\n\n"
         "Trains batch-normalised multilayer perceptrons on tabular data across MPI ranks.\n\nCommands:\n",
         out);
-  for (size_t i = 0; i < COMMAND_COUNT; i++) fprintf(out, "  %-9s %s\n", COMMANDS[i]->name, COMMANDS[i]->summary);
+  for (const agd_command *const *at = COMMANDS; *at != NULL; at++)
+    fprintf(out, "  %-9s %s\n", (*at)->name, (*at)->summary);
   fputs("\n`allegrad COMMAND --help` explains a command; `allegrad --version` names the libraries in use.\n\n"
         "Exit codes: 0 done, 1 usage or job file, 2 data or file, 3 the training diverged, 5 internal.\n\n"
         "Examples:\n"
@@ -56,21 +61,21 @@ static agd_code close_output(agd_status *st) {
   return AGD_OK;
 }
 
-static int complain(const agd_status *st) {
+static agd_code complain(const agd_status *st) {
   fprintf(stderr, "allegrad: error: %s\n", st->message);
   return st->code;
 }
 
 /* Ends a process that cannot talk to the others, all of which fail alike: the launcher's first one speaks, and the
  * others wait a moment, because a launcher ends all as soon as one has failed. */
-static int complain_alone(const agd_status *st) {
+static agd_code complain_alone(const agd_status *st) {
   if (agd_comm_launched_rank() == 0) return complain(st);
   sleep(1);
   return st->code;
 }
 
 /* The whole of the program behind MPI_Init: every rank returns the same code. */
-static int run_command(const agd_arguments *arguments) {
+static agd_code run_command(const agd_command *command, const agd_arguments *arguments) {
   agd_comm comm;
   agd_status st = {0};
   agd_comm_create(MPI_COMM_WORLD, &comm);
@@ -78,7 +83,6 @@ static int run_command(const agd_arguments *arguments) {
     agd_comm_destroy(&comm);
     return complain_alone(&st);
   }
-  const agd_command *command = arguments->command;
   if (command->collective || comm.rank == 0) command->run(&comm, arguments, &st);
   if (comm.rank == 0) {
     agd_status output = {0};
@@ -91,25 +95,28 @@ static int run_command(const agd_arguments *arguments) {
 }
 
 /* Help and version: no rank needs another, the launcher's first one prints. */
-static int print_only(void (*print)(const agd_command *, FILE *), const agd_command *command) {
+static agd_code print_only(void (*print)(const agd_command *, FILE *), const agd_command *command) {
   agd_status st = {0};
   if (agd_comm_launched_rank() != 0) return AGD_OK;
   print(command, stdout);
   return close_output(&st) == AGD_OK ? AGD_OK : complain(&st);
 }
 
-static agd_code parse(int argc, char **argv, agd_arguments *out, agd_status *st) {
-  if (argc < 2) return agd_fail(st, AGD_EUSAGE, "no command (see allegrad --help)");
-  const agd_command *command = find_command(argv[1]);
-  if (command == NULL) return agd_fail(st, AGD_EUSAGE, "unknown command \"%.80s\" (see allegrad --help)", argv[1]);
-  return agd_arguments_parse(command, argc - 1, argv + 1, out, st);
+/* `word` is NULL when there is none. */
+static agd_code refuse_command(const char *word) {
+  agd_status st = {0};
+  if (word == NULL)
+    agd_fail(&st, AGD_EUSAGE, "no command (see allegrad --help)");
+  else
+    agd_fail(&st, AGD_EUSAGE, "unknown command \"%.80s\" (see allegrad --help)", word);
+  return complain_alone(&st);
 }
 
-static int start(int *argc, char ***argv, const agd_arguments *arguments) {
+static agd_code start(int *argc, char ***argv, const agd_command *command, const agd_arguments *arguments) {
   int provided = 0;
   MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
   agd_gemm_set_threads(1); /* ranks are the parallelism, and no result may depend on the number of cores */
-  const int code = run_command(arguments);
+  const agd_code code = run_command(command, arguments);
   MPI_Finalize();
   return code;
 }
@@ -118,15 +125,18 @@ int main(int argc, char **argv) {
   agd_status st = {0};
   agd_arguments arguments = {0};
   signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error like any other and must not kill a training */
-  if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) return print_only(print_help, NULL);
-  if (argc == 2 && strcmp(argv[1], "--version") == 0) return print_only(print_version, NULL);
-  int code;
-  if (parse(argc, argv, &arguments, &st) != AGD_OK)
-    code = complain_alone(&st);
+  if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
+    return (int)print_only(print_help, NULL);
+  if (argc == 2 && strcmp(argv[1], "--version") == 0) return (int)print_only(print_version, NULL);
+  const agd_command *command = argc > 1 ? find_command(argv[1]) : NULL;
+  if (command == NULL) return (int)refuse_command(argc > 1 ? argv[1] : NULL);
+  agd_code code = agd_arguments_parse(command, argc - 1, argv + 1, &arguments, &st);
+  if (code != AGD_OK)
+    complain_alone(&st);
   else if (arguments.help)
-    code = print_only(agd_arguments_help, arguments.command);
+    code = print_only(agd_arguments_help, command);
   else
-    code = start(&argc, &argv, &arguments);
+    code = start(&argc, &argv, command, &arguments);
   agd_arguments_clear(&arguments);
-  return code;
+  return (int)code;
 }

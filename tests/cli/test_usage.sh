@@ -94,7 +94,9 @@ failing_output() {
 }
 failing_output 'No space left on device' >/dev/full
 mkfifo pipe
-exec 3<>pipe 4>pipe 3>&-
+exec 3<>pipe # lets the next one open
+exec 4>pipe
+exec 3>&-
 failing_output 'Broken pipe' >&4
 exec 4>&-
 
