@@ -94,7 +94,9 @@ static void test_standardized_rows(void **state) {
   agd_predictor *p;
   double mean[2] = {1000.25, 999}, sd[2] = {0.5, 2};
   char *x_names[] = {"rooms", "age"}, *y_names[] = {"price", "rent"};
-  const agd_training training = {.standardized = true,
+  char job[] = "train: {batch: 32}";
+  const agd_training training = {.config = job,
+                                 .standardized = true,
                                  .x_mean = mean,
                                  .x_sd = sd,
                                  .x_names = {.count = 2, .name = x_names},
@@ -104,6 +106,7 @@ static void test_standardized_rows(void **state) {
   assert_int_equal(agd_predictor_open(path, NULL, &p, NULL), AGD_OK);
   assert_string_equal(agd_predictor_x_names(p)->name[1], "age");
   assert_string_equal(agd_predictor_y_names(p)->name[0], "price");
+  assert_string_equal(agd_predictor_job(p), job);
   expect_predictions(p, m, mean, sd);
   agd_predictor_close(&p);
   agd_model_destroy(&m);
@@ -123,6 +126,7 @@ static void test_foreign_file(void **state) {
   assert_null(p);
   assert_non_null(strstr(st.message, path));
   assert_int_equal(agd_predictor_open(path, &spec, &p, NULL), AGD_OK);
+  assert_null(agd_predictor_job(p));
   expect_predictions(p, m, NULL, NULL);
   agd_predictor_close(&p);
   agd_release(&image);

@@ -676,6 +676,35 @@ static void test_full_disk(void **state) {
   assert_int_equal(mkdir(*state, 0700), 0);
 }
 
+/* What a file tells of its model to who has no job. */
+static void test_spec(void **state) {
+  char path[TEMPORARY_SIZE];
+  agd_status st = {0};
+  agd_model *m = make_model(&small_spec);
+  agd_model_spec spec;
+  bool ours = false;
+  const agd_training training = {.seed = 7};
+  temporary_path(path, *state, "file.weights.h5");
+  assert_int_equal(agd_weights_save(path, m, NULL, &training, NULL), AGD_OK);
+  assert_int_equal(agd_weights_spec(path, &spec, &ours, &st), AGD_OK);
+  assert_true(ours);
+  assert_true(agd_model_same_shape(&spec, &small_spec));
+  assert_int_equal(spec.activation, AGD_TANH);
+  assert_true(spec.epsilon == 1e-5 && spec.momentum == 0.9 && spec.unbiased_variance);
+
+  make_foreign(path, renumber_from_nine);
+  assert_int_equal(agd_weights_spec(path, &spec, &ours, &st), AGD_OK);
+  assert_false(ours);
+  assert_true(agd_model_same_shape(&spec, &small_spec));
+  assert_true(spec.epsilon == 0 && spec.momentum == 0);
+
+  make_foreign(path, drop_one_norm);
+  assert_int_equal(agd_weights_spec(path, &spec, &ours, &st), AGD_EDATA);
+  assert_non_null(strstr(st.message, path));
+  assert_int_equal(agd_weights_spec(*state, &spec, &ours, &st), AGD_EDATA);
+  agd_model_destroy(&m);
+}
+
 static herr_t own_handler(hid_t stack, void *context) {
   (void)stack;
   ++*(int *)context;
@@ -720,6 +749,7 @@ int main(void) {
                                      IN_FOLDER(test_foreign_variants),
                                      IN_FOLDER(test_foreign_refused),
                                      IN_FOLDER(test_overflowing_float),
+                                     IN_FOLDER(test_spec),
                                      IN_FOLDER(test_damaged),
                                      IN_FOLDER(test_foreign_truncated),
                                      IN_FOLDER(test_ours_may_hold_nan),
