@@ -98,34 +98,25 @@ cp good/final.weights.h5 weights.h5
 head -c 2000 weights.h5 >cut.weights.h5
 echo 'a file' >file
 
-# ---- job files ----
+# ---- job files (train/test_config.c has every way to be wrong; here is what a user meets) ----
 job() { # NAME LINE:COLUMN MESSAGE TEXT
   printf '%b' "$4" >bad.yaml
   bad "job file: $1" 1 "bad\.yaml:$2: .*$3" train bad.yaml --run run
 }
 job 'duplicate key' 2:19 'train.batch is given twice' 'data: {file: sound.h5}\ntrain: {batch: 8, batch: 8}\n'
-job 'duplicate section' 2:1 'data is given twice' 'data: {file: sound.h5}\ndata: {x: x}\n'
 job 'unknown key' 3:3 'unknown key train.bacth; did you mean train.batch' 'data: {file: sound.h5}\ntrain:\n  bacth: 8\n'
-job 'unknown section' 2:1 'unknown key comm' 'data: {file: sound.h5}\ncomm: {timeout: 3}\n'
-for value in 7.5 32abc 010 0x10 1e1 +8 -8 0 '"8"' null '[8]' 99999999999; do
+for value in 7.5 32abc 010 0 '"8"' '[8]'; do
   job "batch: $value" 2:16 'expected a whole number from 1 to' "data: {file: sound.h5}\ntrain: {batch: $value}\n"
 done
-for value in 0.5x nan .nan inf -.inf 0x1p-1 0,5 1e999; do
+for value in 0.5x nan inf; do
   job "learning_rate: $value" 4:20 'expected a number from 0 to' \
     "data: {file: sound.h5}\ntrain:\n  optimizer:\n    learning_rate: $value\n"
 done
-for value in flase yes True 1 '"true"'; do
-  job "standardize: $value" 1:37 'expected true or false' "data: {file: sound.h5, standardize: $value}\n"
-done
+job 'standardize: flase' 1:37 'expected true or false' 'data: {file: sound.h5, standardize: flase}\n'
 job 'empty' 1:1 'got nothing' ''
-job 'only a comment' 1:1 'got nothing' '# a job\n'
 job 'a list' 1:1 'expected a mapping of keys; got a list' '- data\n'
-job 'a scalar' 1:1 'expected a mapping of keys; got "data"' 'data\n'
 job 'no data file' 1:1 'data.file is missing' 'train: {batch: 8}\n'
-job 'an alias' 1:14 'aliases' 'data: {file: *a}\n'
 job 'not closed' 2:1 'not valid YAML' 'data: {file: a\n'
-job 'a tab' 2:1 'tab character' 'data:\n\tfile: a\n'
-job 'two documents' 2:1 'second document' 'data: {file: sound.h5}\n---\ndata: {file: sound.h5}\n'
 job 'not UTF-8' 1:14 'not UTF-8' 'data: {file: \0377}\n'
 job 'binary' 1:1 'U\+007F' '\0177ELF\0002\0001\0000'
 job 'too deep' 1:14 'got a list' "data: {file: $(printf '[%.0s' {1..5000})"
