@@ -138,11 +138,13 @@ def keras_model(job, features, targets):
 
 
 def keras_weights(model):
+    import keras
+
     kinds = {"Dense": "dense", "BatchNormalization": "bn"}
     weights = {"dense": [], "bn": []}
     for layer in model.layers:
         kind = kinds[type(layer).__name__]
-        weights[kind].append({t: getattr(layer, t).numpy() for t in TENSORS[kind]})
+        weights[kind].append({t: keras.ops.convert_to_numpy(getattr(layer, t)) for t in TENSORS[kind]})
     return weights
 
 

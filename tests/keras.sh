@@ -1,0 +1,38 @@
+#!/bin/bash
+# What genuine Keras and TensorBoard make of our files: tests/keras.sh [BUILD_FOLDER [REFERENCE_FOLDER]]
+# Trains the golden cases at 2 ranks, loads their final weights into Keras and their events into TensorBoard; and computes
+# the traces that they are held to once more, and those of REFERENCE_FOLDER (default: ../shared/reference, if it is there).
+# Python packages are installed by pip into BUILD_FOLDER/keras-venv.
+set -euo pipefail
+SOURCE=$(cd "$(dirname "$0")/.." && pwd)
+BUILD=$(cd "${1:-$SOURCE/build}" && pwd)
+reference=${2:-$SOURCE/../shared/reference}
+(($# > 1)) || [[ -d $reference ]] || reference=
+read -ra launcher <<<"${MPIRUN:-mpirun --oversubscribe --bind-to none}"
+export KERAS_BACKEND=jax PYTHONDONTWRITEBYTECODE=1 OPENBLAS_NUM_THREADS=1
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+venv=$BUILD/keras-venv
+if ! cmp -s "$SOURCE/tests/keras/requirements.txt" "$venv/requirements.txt"; then
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --requirement "$SOURCE/tests/keras/requirements.txt"
+  cp "$SOURCE/tests/keras/requirements.txt" "$venv" # last: a half-made environment is made anew
+fi
+python=$venv/bin/python
+
+failures=0
+check() { "$@" || failures=$((failures + 1)); }
+check "$python" "$SOURCE/tests/golden/make_golden.py" check ${reference:+"$reference"}
+runs=()
+for folder in "$SOURCE"/tests/golden/*/; do
+  run=$work/$(basename "$folder")
+  runs+=("$run")
+  (cd "$folder" && "${launcher[@]}" -n 2 "$BUILD/allegrad" train case.yaml --run "$run" --set log.tensorboard=true) >"$work/log"
+  "$BUILD/allegrad" predict "$run" --data "$folder/data.h5" --out "$run/predictions.csv" >"$work/log"
+  check "$python" "$SOURCE/tests/keras/check_weights.py" "$run" "$folder/data.h5" "$run/predictions.csv"
+done
+check "$python" "$SOURCE/tests/keras/check_events.py" "${runs[@]}"
+((failures == 0))
