@@ -7,7 +7,7 @@ build=$(realpath -m "${1:-build}")
 (($#)) && shift
 
 jobs/install_dependencies.sh test
-cmake -B "$build" "$@"
+cmake -B "$build" -DALLEGRAD_TESTS=ON "$@"
 cmake --build "$build" --parallel "$(nproc)"
 
 # The numbers are read from CTest's own report; a report with nothing in it is a failure.
@@ -16,7 +16,7 @@ rm -f "$report"
 failed_any=0
 ctest --test-dir "$build" --parallel "$(nproc)" --output-on-failure --no-tests=error --output-junit "$report" ||
   failed_any=1
-count() { sed -n "0,/ $1=\"/s/.* $1=\"\([0-9]*\)\".*/\1/p" "$report"; }
+count() { grep -om1 "\b$1=\"[0-9]*\"" "$report" | tr -dc 0-9; }
 total=$(count tests)
 failed=$(($(count failures) + $(count disabled) + $(count skipped)))
 echo "$((total - failed)) passed, $failed failed"
