@@ -16,6 +16,10 @@
 
 #include "allegrad/real.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum agd_activation { AGD_LINEAR, AGD_RELU, AGD_TANH, AGD_SIGMOID } agd_activation;
 
 /** A feature's affine normalisation in the centred form x_hat = ((x - mean_high) - mean_low) * inverse_sd. The mean is
@@ -105,5 +109,9 @@ const agd_kernels *agd_kernels_select(void);
 
 /** The kernels of one instruction set, or NULL when this build or CPU has none of that name. */
 const agd_kernels *agd_kernels_named(const char *isa);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -16,6 +16,10 @@
 #include "allegrad/real.h"
 #include "allegrad/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { AGD_HIDDEN_MAX = 64 };
 
 typedef enum agd_initializer { AGD_GLOROT_UNIFORM } agd_initializer;
@@ -78,5 +82,9 @@ bool agd_model_same_shape(const agd_model_spec *a, const agd_model_spec *b);
 /** Name of an activation ("relu") and back; the latter returns false for an unknown name. */
 const char *agd_activation_name(agd_activation activation);
 bool agd_activation_parse(const char *name, agd_activation *out);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

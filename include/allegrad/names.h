@@ -8,6 +8,10 @@
 
 #include "allegrad/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /** Start with `{0}`; owns its strings. */
 typedef struct agd_names {
   size_t count;
@@ -25,5 +29,9 @@ long agd_names_find(const agd_names *names, const char *text);
 
 /** Releases all strings; the list is empty afterwards. */
 void agd_names_clear(agd_names *names);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

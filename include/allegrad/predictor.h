@@ -16,6 +16,10 @@
 #include "allegrad/names.h"
 #include "allegrad/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct agd_predictor agd_predictor;
 
 /** Opens a weights file (a path, not a run folder).
@@ -42,5 +46,9 @@ const char *agd_predictor_job(const agd_predictor *predictor);
  * was trained with is applied here, in double. x and y do not overlap. A predictor is used by one thread at a time.
  * @return AGD_OK, or AGD_EDATA naming row and column when x is not finite; then y is untouched. Not collective. */
 agd_code agd_predictor_run(agd_predictor *predictor, const agd_real *x, size_t rows, agd_real *y, agd_status *st);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -8,6 +8,10 @@
 #ifndef ALLEGRAD_STATUS_H
 #define ALLEGRAD_STATUS_H
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { AGD_MESSAGE_MAX = 2048 };
 
 /** Outcome of an operation and exit code of the program. */
@@ -46,12 +50,16 @@ agd_code agd_fail_prefix(agd_status *st, const char *prefix);
 
 /** A programmer's error: prints file, line and message on stderr and ends the process with AGD_EINTERNAL, which under
  * mpirun ends the whole job. Never for anything a user, a file or a disk can cause. */
-_Noreturn void agd_bug(const char *file, int line, const char *message);
+void agd_bug(const char *file, int line, const char *message) __attribute__((noreturn));
 
 /** Checks a precondition, in release builds too. */
 #define AGD_REQUIRE(condition)                                                                                         \
   do {                                                                                                                 \
     if (!(condition)) agd_bug(__FILE__, __LINE__, "violated: " #condition);                                            \
   } while (0)
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
