@@ -38,6 +38,10 @@ void agd_comm_destroy(agd_comm *comm);
  * more. Not collective. @return AGD_OK, or AGD_EUSAGE with a message naming the launcher */
 agd_code agd_comm_check_launcher(const agd_comm *comm, agd_status *st);
 
+/** Name and version of the MPI library in use, e.g. "Open MPI v4.1.4". Writes at most size bytes into text and returns
+ * text. Not collective; also before MPI_Init. */
+const char *agd_comm_describe(char *text, size_t size);
+
 /** The rank that the launcher's environment gives this process, 0 when it says nothing: for what is printed without MPI.
  * Not collective. */
 long agd_comm_launched_rank(void);

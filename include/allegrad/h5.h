@@ -46,6 +46,12 @@ hid_t agd_h5_make_dataset(hid_t at, const char *path, hid_t type, int rank, cons
 /** Whether a path leads to an object through hard links only; a soft or external link counts as absent. */
 bool agd_h5_exists(hid_t file, const char *path);
 
+/** Whether the HDF5 file at `path` has an object; false also when it cannot be opened. To be called from outside. */
+bool agd_h5_file_holds(const char *path, const char *object);
+
+/** "HDF5 1.10.8": the library in use. Writes at most size bytes into text and returns text. */
+const char *agd_h5_describe(char *text, size_t size);
+
 /** A dataset of floating-point numbers that has passed all checks. */
 typedef struct agd_h5_array {
   hid_t id; /**< close with H5Dclose */

@@ -1,5 +1,4 @@
 /* allegrad info: what is in a data file, a weights file or a run folder. */
-#include <hdf5.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,23 +99,9 @@ static agd_code show_run(const char *folder, agd_status *st) {
   return AGD_OK;
 }
 
-/* Whether an HDF5 file has an object; false when it cannot be opened. */
-static bool holds(const char *path, const char *object) {
-  bool found = false;
-  H5E_BEGIN_TRY {
-    const hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    if (file >= 0) {
-      found = agd_h5_exists(file, object);
-      H5Fclose(file);
-    }
-  }
-  H5E_END_TRY
-  return found;
-}
-
 static agd_code show_data(const char *path, agd_trailer_state trailer, agd_status *st) {
   agd_dataset *data;
-  AGD_TRY(agd_dataset_open(path, "x", holds(path, "y") ? "y" : NULL, NULL, &data, st));
+  AGD_TRY(agd_dataset_open(path, "x", agd_h5_file_holds(path, "y") ? "y" : NULL, NULL, &data, st));
   printf("data: %s\nwritten with: %s\nrows: %" PRIu64 "\n", path,
          trailer == AGD_TRAILER_VALID ? "allegrad, checksum valid" : "another program, no checksum", data->rows);
   agd_describe_names(stdout, "features", &data->x_names);
@@ -133,7 +118,7 @@ static agd_code run_info(const agd_comm *comm, const agd_arguments *arguments, a
   if (stat(path, &file) == 0 && S_ISDIR(file.st_mode)) return show_run(path, st);
   AGD_TRY(agd_file_verify(path, &trailer, st));
   if (trailer == AGD_TRAILER_BROKEN) return agd_fail(st, AGD_EDATA, "%s is damaged: its checksum does not fit", path);
-  return holds(path, "/layers") ? show_weights(path, st) : show_data(path, trailer, st);
+  return agd_h5_file_holds(path, "/layers") ? show_weights(path, st) : show_data(path, trailer, st);
 }
 
 const agd_command agd_command_info = {

@@ -1,11 +1,11 @@
 /* allegrad: the program. Finds the command, starts MPI, runs the command, and ends with one code on every rank. */
 #include <errno.h>
-#include <hdf5.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "allegrad/gemm.h"
+#include "allegrad/h5.h"
 #include "allegrad/kernels.h"
 #include "command.h"
 
@@ -43,14 +43,9 @@ static void print_help(const agd_command *none, FILE *out) {
 
 static void print_version(const agd_command *none, FILE *out) {
   (void)none;
-  char mpi[MPI_MAX_LIBRARY_VERSION_STRING], products[256];
-  int length = 0;
-  unsigned major = 0, minor = 0, release = 0;
-  MPI_Get_library_version(mpi, &length);
-  mpi[strcspn(mpi, "\n")] = '\0';
-  H5get_libversion(&major, &minor, &release);
-  fprintf(out, "allegrad %s\nMPI: %s\nHDF5: %u.%u.%u\nproducts: %s\nkernels: %s\n", ALLEGRAD_VERSION, mpi, major, minor,
-          release, agd_gemm_describe(products, sizeof products), agd_kernels_select()->isa);
+  char mpi[64], hdf5[32], products[128];
+  fprintf(out, "allegrad %s\n%s\n%s\n%s\n%s kernels\n", ALLEGRAD_VERSION, agd_comm_describe(mpi, sizeof mpi),
+          agd_h5_describe(hdf5, sizeof hdf5), agd_gemm_describe(products, sizeof products), agd_kernels_select()->isa);
 }
 
 /* What was printed may still fail to arrive: a full disk, a closed pipe. */

@@ -5,6 +5,7 @@
 
 #include "allegrad/dataset.h"
 #include "allegrad/gemm.h"
+#include "allegrad/h5.h"
 #include "allegrad/memory.h"
 #include "allegrad/standardize.h"
 #include "allegrad/weights.h"
@@ -109,7 +110,9 @@ static agd_code describe_training(agd_trainer *t, const agd_dataset *data, agd_s
   training->batch = t->config.batch;
   training->ranks = t->comm->size;
   strncpy(training->kernels, agd_kernels_select()->isa, sizeof training->kernels - 1);
-  agd_gemm_describe(training->libraries, sizeof training->libraries);
+  char products[128], hdf5[32], mpi[64];
+  snprintf(training->libraries, sizeof training->libraries, "%s, %s, %s", agd_gemm_describe(products, sizeof products),
+           agd_h5_describe(hdf5, sizeof hdf5), agd_comm_describe(mpi, sizeof mpi));
   if (agd_names_copy(&training->x_names, &data->x_names, st) == AGD_OK &&
       agd_names_copy(&training->y_names, &data->y_names, st) == AGD_OK)
     agd_config_format(&t->config, &training->config, st);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,17 @@ static const struct launcher_sign {
     {"SLURM_NTASKS", false, "Slurm's srun"},
 };
 
+/* MPICH writes a tab after "MPICH Version:" and goes on in further lines. */
+const char *agd_comm_describe(char *text, size_t size) {
+  char version[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  MPI_Get_library_version(version, &length);
+  version[strcspn(version, ",\n")] = '\0';
+  for (char *tab = version; (tab = strchr(tab, '\t')) != NULL;) *tab = ' ';
+  snprintf(text, size, "%.*s", (int)size - 1, version);
+  return text;
+}
+
 agd_code agd_comm_check_launcher(const agd_comm *comm, agd_status *st) {
   if (comm->size > 1) return AGD_OK;
   for (size_t s = 0; s < sizeof LAUNCHER_SIGN / sizeof *LAUNCHER_SIGN; s++) {
@@ -47,14 +59,11 @@ agd_code agd_comm_check_launcher(const agd_comm *comm, agd_status *st) {
     const long value = environment_number(sign->variable);
     if (value == 0) continue;
     if (value == 1 && !sign->is_rank) return AGD_OK;
-    char library[MPI_MAX_LIBRARY_VERSION_STRING];
-    int length = 0;
-    MPI_Get_library_version(library, &length);
-    library[strcspn(library, ",\n")] = '\0';
+    char library[64];
     return agd_fail(st, AGD_EUSAGE,
                     "started by %s (%s=%ld), but the MPI that allegrad was built with (%s) sees a single process; use "
                     "that MPI's own launcher",
-                    sign->launcher, sign->variable, value, library);
+                    sign->launcher, sign->variable, value, agd_comm_describe(library, sizeof library));
   }
   return AGD_OK;
 }

@@ -204,6 +204,26 @@ static bool filters_built_in(hid_t creation) {
   return count >= 0;
 }
 
+bool agd_h5_file_holds(const char *path, const char *object) {
+  bool found = false;
+  H5E_BEGIN_TRY {
+    const hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    if (file >= 0) {
+      found = agd_h5_exists(file, object);
+      H5Fclose(file);
+    }
+  }
+  H5E_END_TRY
+  return found;
+}
+
+const char *agd_h5_describe(char *text, size_t size) {
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  snprintf(text, size, "HDF5 %u.%u.%u", major, minor, release);
+  return text;
+}
+
 /* Bytes that `size` bytes take at least: deflate gains no more than a factor of 1032. */
 static hsize_t least_storage(hid_t creation, hsize_t size) {
   return H5Pget_nfilters(creation) > 0 ? size / 1032 + 1 : size;

@@ -121,7 +121,7 @@ test_looking() { # <ranks>
   out '^standardised: no$'
   out '^step: 16$'
   out '^seed: 5$'
-  out '^written by: 3 ranks, '
+  out '^written by: 3 ranks, .* kernels, OpenBLAS .*, HDF5 1.*, (Open MPI|MPICH)'
   out '^  batch_normalization_1 +16 +64  mean -?[0-9.]+ to [0-9.]+  variance [0-9.e-]+ to [0-9.e-]+$'
   out '^  dense_1 +16 x 8 +136$'
   run 0 "$1" info run/diverged3
