@@ -25,8 +25,8 @@ train() {
   codes=$(sort "$run.codes" | tr '\n' ' ')
 }
 
-# last <column>: of the last line of metrics.csv, "none" when there is none.
-last() { awk -F, -v name="$1" 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i } END { print NR > 1 ? $(at[name]) : "none" }' "$run/metrics.csv"; }
+# last <column>: of the last line of metrics.csv. seconds: of all lines.
+last() { awk -F, -v name="$1" 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i } { value = $(at[name]) } END { print value }' "$run/metrics.csv"; }
 seconds() { awk -F, 'NR > 1 { sum += $5 } END { printf "%.1f", sum }' "$run/metrics.csv"; }
 
 # expect <what> <codes> [column low high]...: prints the run's line of the table.
