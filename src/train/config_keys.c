@@ -8,7 +8,7 @@
 
 #define FIELD(name) .offset = offsetof(agd_config, name), .size = sizeof(((agd_config *)0)->name)
 #define SECTION(key_path, text)                                                                                        \
-  { .path = key_path, .kind = AGD_KIND_SECTION, .help = text }
+  { .path = (key_path), .kind = AGD_KIND_SECTION, .help = (text) }
 #define NAMES(...)                                                                                                     \
   (const char *const[]) { __VA_ARGS__, NULL }
 
@@ -246,12 +246,8 @@ static bool store_choice(const agd_key *key, const char *text, void *field) {
 
 static bool store_text(const agd_key *key, const char *text, char *field) {
   if (text == NULL && !key->nullable) return false;
-  if (text == NULL)
-    text = "";
-  else if (*text == '\0' || strlen(text) >= key->size)
-    return false;
-  memset(field, 0, key->size);
-  memcpy(field, text, strlen(text));
+  if (text != NULL && (*text == '\0' || strlen(text) >= key->size)) return false;
+  strncpy(field, text == NULL ? "" : text, key->size); /* and zeros to the end */
   return true;
 }
 

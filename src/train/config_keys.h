@@ -27,16 +27,16 @@ typedef enum agd_applies { AGD_TO_ALL, AGD_TO_SGD, AGD_TO_ADAM } agd_applies;
 typedef struct agd_key {
   const char *path; /**< "train.optimizer.name" */
   agd_kind kind;
+  agd_applies applies;        /**< the optimizer that reads it */
   size_t offset, size;        /**< of the field in agd_config */
-  bool nullable;              /**< TEXT: null is allowed */
   double low, high;           /**< REAL: the range */
-  bool below_high;            /**< REAL: high itself is excluded */
   uint64_t least, most;       /**< INTEGER, and the elements of WIDTHS: the range */
   const char *const *choices; /**< CHOICE: names, NULL at the end */
-  agd_applies applies;        /**< the optimizer that reads it */
   const char *fallback;       /**< the default as YAML; NULL for a required key and for a section */
   const char *fallback_adam;  /**< the default under adam where it differs, else NULL */
   const char *help;           /**< one line */
+  bool below_high;            /**< REAL: high itself is excluded */
+  bool nullable;              /**< TEXT: null is allowed */
 } agd_key;
 
 extern const agd_key agd_config_keys[];

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Bad input, each case alone and at 3 ranks: one message on stderr from one rank, the documented exit code on every rank,
-# in time, and nothing new on the disk. Environment: see allegrad_script_test in AllegradTest.cmake.
+# Bad input, each case alone and at 3 ranks: one message on stderr from one rank, the documented exit code on every
+# rank, in time, and nothing new on the disk. Environment: see allegrad_script_test in AllegradTest.cmake.
 set -u
 limit=60 # seconds, far more than any case needs: a hang is a failure
 
@@ -18,9 +18,10 @@ exit $code
 END
 export RANKS=$scratch/ranks
 
+read -ra launcher <<<"$MPIRUN"
 # Open MPI would end the other ranks as soon as one has returned a code, before they can tell theirs.
-every_rank_ends=()
-[ "$MPI_FLAVOUR" = openmpi ] && every_rank_ends=(--mca orte_abort_on_non_zero_status 0)
+every_rank_ends=("${launcher[@]}")
+[ "$MPI_FLAVOUR" = openmpi ] && every_rank_ends+=(--mca orte_abort_on_non_zero_status 0)
 
 passed=0 failed=0
 complain() {
@@ -36,7 +37,7 @@ launch() { # RANKS ARGUMENTS...
   if [ "$ranks" = 1 ]; then
     timeout -k 5 $limit bash "$scratch/rank.sh" "$@"
   else
-    timeout -k 5 $limit $MPIRUN "${every_rank_ends[@]}" -n "$ranks" bash "$scratch/rank.sh" "$@" </dev/null >/dev/null 2>&1
+    timeout -k 5 $limit "${every_rank_ends[@]}" -n "$ranks" bash "$scratch/rank.sh" "$@" </dev/null &>/dev/null
   fi
 }
 
@@ -75,9 +76,8 @@ bad() { # NAME CODE MESSAGE ARGUMENTS...: alone and at 3 ranks
 
 # ---- what the cases need, made by the program itself and by plain HDF5 ----
 make_data=$BUILD/tests/make_data
-kinds='sound two_rows integers strings flat cube uneven empty no_x no_y nan infinite'
-for kind in $kinds; do
-  "$make_data" $kind $kind.h5 || complain "cannot make $kind.h5"
+for kind in sound two_rows integers strings flat cube uneven empty no_x no_y nan infinite; do
+  "$make_data" "$kind" "$kind.h5" || complain "cannot make $kind.h5"
 done
 printf 'a,b,c\n1,2,3\n4,5,7\n7,8,8\n' >table.csv
 "$ALLEGRAD" import table.csv --target c --out imported.h5 >/dev/null || complain 'cannot import'
@@ -179,7 +179,7 @@ weights truncated cut.weights.h5 2 'cut\.weights\.h5: .*damaged'
 weights 'a data file' sound.h5 2 'sound\.h5 is no Keras 3 weights file'
 
 # One case as a user sees it: the launcher passes the code on.
-timeout -k 5 $limit $MPIRUN -n 3 "$ALLEGRAD" train absent.yaml --run run >"$RANKS/out" 2>"$RANKS/err.all"
+timeout -k 5 $limit "${launcher[@]}" -n 3 "$ALLEGRAD" train absent.yaml --run run >"$RANKS/out" 2>"$RANKS/err.all"
 code=$?
 if [ $code = 1 ] && [ "$(grep -c 'absent\.yaml' "$RANKS/err.all")" = 1 ]; then
   passed=$((passed + 1))
