@@ -26,28 +26,48 @@ static agd_code choose_names(const agd_names *known, const char *prefix, size_t 
   return known->count > 0 ? agd_names_copy(names, known, st) : make_names(prefix, count, names, st);
 }
 
-/* The job that --job names, else the one in the weights file; a foreign file has none. */
-static agd_code open_model(const agd_arguments *arguments, agd_input *in, agd_status *st) {
-  const char *job_file = agd_arguments_value(arguments, "job");
-  char path[AGD_PATH_MAX];
-  agd_config job;
-  AGD_TRY(agd_run_weights_path(arguments->positional.word[0], path, sizeof path, agd_warn, st));
-  if (job_file != NULL) AGD_TRY(agd_config_load(job_file, NULL, 0, &job, st));
-  AGD_TRY(agd_predictor_open(path, job_file != NULL ? &job.model : NULL, &in->predictor, st));
-  const char *own_job = agd_predictor_job(in->predictor);
-  if (job_file == NULL)
-    AGD_TRY(agd_config_parse(own_job, path, NULL, 0, &job, st));
-  else if (own_job == NULL && job.standardize)
+/* The model of a file of ours is the one that it was trained as; a job that says otherwise is a mistake. */
+static agd_code check_model(const char *job_file, const agd_model_spec *job, const char *path,
+                            const agd_model_spec *own, agd_status *st) {
+  if (agd_model_same_shape(job, own) && job->activation == own->activation && job->epsilon == own->epsilon)
+    return AGD_OK;
+  return agd_fail(st, AGD_EUSAGE, "%s describes another model than %s was trained as; --job can be left out", job_file,
+                  path);
+}
+
+/* Opens a file that brings its own job, or else one that --job describes. `job` becomes --job's, else the file's own.
+ */
+static agd_code open_predictor(const char *path, const char *job_file, agd_config *job, agd_predictor **out,
+                               agd_status *st) {
+  agd_config own;
+  if (job_file != NULL) AGD_TRY(agd_config_load(job_file, NULL, 0, job, st));
+  agd_status opening = {0};
+  agd_code code = agd_predictor_open(path, NULL, out, &opening);
+  if (code == AGD_EUSAGE && job_file != NULL) { /* not ours */
+    AGD_TRY(agd_predictor_open(path, &job->model, out, st));
+    if (!job->standardize) return AGD_OK;
     return agd_fail(st, AGD_EUSAGE,
                     "%s says data.standardize: true, but %s holds no mean and standard deviation; standardise the rows "
                     "beforehand and set it to false",
                     job_file, path);
+  }
+  if (code != AGD_OK) return agd_fail(st, code, "%s", opening.message);
+  AGD_TRY(agd_config_parse(agd_predictor_job(*out), path, NULL, 0, &own, st));
+  if (job_file != NULL) return check_model(job_file, &job->model, path, &own.model, st);
+  *job = own;
+  return AGD_OK;
+}
+
+static agd_code open_model(const agd_arguments *arguments, agd_input *in, agd_status *st) {
+  char path[AGD_PATH_MAX];
+  agd_config job;
+  AGD_TRY(agd_run_weights_path(arguments->positional.word[0], path, sizeof path, agd_warn, st));
+  AGD_TRY(open_predictor(path, agd_arguments_value(arguments, "job"), &job, &in->predictor, st));
   memcpy(in->data_x, job.data_x, sizeof in->data_x);
   memcpy(in->data_y, job.data_y, sizeof in->data_y);
-  AGD_TRY(
-      choose_names(agd_predictor_x_names(in->predictor), "x", agd_predictor_inputs(in->predictor), &in->x_names, st));
-  return choose_names(agd_predictor_y_names(in->predictor), "y", agd_predictor_outputs(in->predictor), &in->y_names,
-                      st);
+  const agd_predictor *p = in->predictor;
+  AGD_TRY(choose_names(agd_predictor_x_names(p), "x", agd_predictor_inputs(p), &in->x_names, st));
+  return choose_names(agd_predictor_y_names(p), "y", agd_predictor_outputs(p), &in->y_names, st);
 }
 
 /* Space for rows of `inputs` and, when wanted, `outputs` columns. */

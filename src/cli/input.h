@@ -22,7 +22,7 @@ typedef struct agd_input {
 
 /** The options that name model and rows, for a command's table. */
 #define AGD_INPUT_OPTION_DATA                                                                                          \
-  { "data", "FILE", AGD_OPTION_ONCE, true, "rows: HDF5, or CSV whose header names the model's columns" }
+  { "data", "FILE", AGD_OPTION_ONCE, true, "rows: HDF5, or a .csv whose header names the model's columns" }
 #define AGD_INPUT_OPTION_JOB                                                                                           \
   { "job", "JOB.yaml", AGD_OPTION_ONCE, false, "job of a weights file that allegrad did not write" }
 

@@ -119,8 +119,10 @@ static agd_code start(int *argc, char ***argv, const agd_command *command, const
 int main(int argc, char **argv) {
   agd_status st = {0};
   agd_arguments arguments = {0};
-  signal(SIGPIPE, SIG_IGN); /* a closed pipe, or a file beyond the size limit (ulimit -f), is an error like any other */
-  signal(SIGXFSZ, SIG_IGN); /* and must not kill a training */
+  /* A closed pipe and a file beyond the size limit (ulimit -f) are errors like any other and must not kill a training.
+   */
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
   if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
     return (int)print_only(print_help, NULL);
   if (argc == 2 && strcmp(argv[1], "--version") == 0) return (int)print_only(print_version, NULL);

@@ -197,6 +197,15 @@ test_foreign() { # <ranks>
   sed 's/16, 8/16, 9/' job.yaml >other.yaml
   run 2 "$1" eval foreign.weights.h5 --data first_four.csv --job other.yaml
   err 'foreign\.weights\.h5: /layers/dense_1/vars/0 has the shape \[16, 8\], the model expects \[16, 9\]'
+  # A file of ours brings its own model: a job that agrees changes nothing, another is refused.
+  run 0 "$1" eval run/ranks3 --data houses.h5 --job job.yaml
+  same out looks_1/eval_h5
+  sed 's/momentum: 0.9/&, epsilon: 0.01/' job.yaml >epsilon.yaml
+  sed 's/16, 8]/&, activation: tanh/' job.yaml >tanh.yaml
+  for contrary in other epsilon tanh; do
+    run 1 "$1" eval run/ranks3 --data houses.h5 --job $contrary.yaml
+    err "$contrary\.yaml describes another model than run/ranks3/final\.weights\.h5 was trained as"
+  done
   # Rows without names are taken column by column.
   tail -n +2 no_targets.csv | tr , ' ' >rows.txt
   tail -n +2 houses.csv | cut -d, -f4 >targets.txt
