@@ -17,6 +17,7 @@
 
 #include "allegrad/model.h"
 #include "allegrad/optimizer.h"
+#include "allegrad/reduce.h"
 #include "allegrad/status.h"
 
 enum { AGD_PATH_MAX = 4096, AGD_NAME_MAX = 256, AGD_JOB_MAX = 1 << 20 };
@@ -41,8 +42,11 @@ typedef struct agd_config {
   uint64_t batch, epochs, max_steps;
   agd_shuffle shuffle;
   uint64_t seed;
+  uint64_t reproducible; /**< lanes of reproducible mode, 0: off */
 
   uint64_t checkpoint_every_epochs, checkpoint_keep;
+
+  agd_exchange_way exchange;
 
   uint64_t log_steps;
   bool tensorboard;

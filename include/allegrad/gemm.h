@@ -19,11 +19,16 @@ typedef enum agd_product {
   AGD_BACKWARD_KERNEL /**< dW [in, out]   = X (dY^T), from dY^T     (A = X [in, batch], B = dY^T [batch, out]) */
 } agd_product;
 
-/** Who computes a product. */
-typedef enum agd_gemm_library { AGD_GEMM_OPENBLAS, AGD_GEMM_LIBXSMM } agd_gemm_library;
+/** Who computes a product: our kernel, whose bits in an element of C do not depend on the extents around it, or
+ * OpenBLAS. */
+typedef enum agd_gemm_library { AGD_GEMM_OWN, AGD_GEMM_OPENBLAS } agd_gemm_library;
 
-/** A product that libxsmm compiled: C^T = B^T op(A)^T, column-major. */
-typedef void agd_compiled_product(const float *b, const float *a, float *c, ...);
+/** Rows of a batch that are summed apart and then added by the tree of fold.h. */
+typedef struct agd_gemm_lanes {
+  size_t count;       /**< a power of two, at most 1024 */
+  size_t width;       /**< distance between the first rows of two lanes */
+  const size_t *rows; /**< [count]: rows of each, at most width; 0 is fine */
+} agd_gemm_lanes;
 
 /** A planned product: plain value, no ownership; valid as long as the process. */
 typedef struct agd_gemm {
@@ -31,28 +36,26 @@ typedef struct agd_gemm {
   size_t in, out, batch;
   size_t lda, ldb, ldc;
   agd_gemm_library library;
-  size_t columns;                    /**< libxsmm: columns of C that are computed, see agd_gemm_run */
-  agd_compiled_product *compiled[2]; /**< libxsmm: for a whole piece of the columns, and for the rest */
 } agd_gemm;
 
-/** The library that computes a shape in this build: a pure function of its arguments and of what was compiled in.
- * libxsmm (float only) takes products whose weights fit a second-level cache (in * out up to 2^18) and whose rows are
- * longer than half an AVX-512 register (8 elements); OpenBLAS takes the rest: it packs large operands, and has kernels
- * for narrow ones. tests/bench/bench_step prints the figures behind this rule. */
+/** The library that computes a shape: a pure function of its arguments. */
 agd_gemm_library agd_gemm_rule(agd_product product, size_t in, size_t out, size_t batch);
 
 /** Plans a product by agd_gemm_rule. Leading dimensions in elements; every extent must be below 2^31 (a programmer's
  * error otherwise). in, out and batch may be 0: then executing writes zeros or nothing. */
 agd_gemm agd_gemm_plan(agd_product product, size_t in, size_t out, size_t batch, size_t lda, size_t ldb, size_t ldc);
 
-/** The same with the library given: for benchmarks and tests. Falls back to OpenBLAS when the other cannot. */
+/** The same with the library given: for reproducible mode, which needs ours, and for tests. */
 agd_gemm agd_gemm_plan_with(agd_gemm_library library, agd_product product, size_t in, size_t out, size_t batch,
                             size_t lda, size_t ldb, size_t ldc);
 
-/** Computes c = the product of a and b (overwrites c; c aliases neither). Shapes as in #agd_product. One thread.
- * AGD_FORWARD and AGD_BACKWARD_INPUT may read and write columns batch..ld-1 as well, up to a multiple of 8 (whole
- * vector registers: see the padding columns of kernels.h); nothing else between the rows is touched. */
+/** Computes c = the product of a and b (overwrites c; c aliases neither). Shapes as in #agd_product. Rows of b are read
+ * to the end of their last cache line (see agd_padded_ld): what stands there never counts. c is written exactly. */
 void agd_gemm_run(const agd_gemm *g, const agd_real *a, const agd_real *b, agd_real *c);
+
+/** AGD_BACKWARD_KERNEL by our kernel with the batch cut into lanes: the planned batch is not looked at. */
+void agd_gemm_run_lanes(const agd_gemm *g, const agd_gemm_lanes *lanes, const agd_real *a, const agd_real *b,
+                        agd_real *c);
 
 /** The plain reference twin: three loops, sums in double, in order of the inner index. */
 void agd_gemm_reference(const agd_gemm *g, const agd_real *a, const agd_real *b, agd_real *c);

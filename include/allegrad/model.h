@@ -56,7 +56,8 @@ typedef struct agd_model {
   size_t weight_count;   /**< elements of weights, gaps included */
   size_t exchange_count; /**< the leading part of a gradient array that has to be summed over ranks */
   size_t average_count;  /**< elements of averages, gaps included */
-  agd_real *weights;     /**< owned */
+  agd_real *weights;     /**< owned, unless moved */
+  bool weights_moved;    /**< see agd_model_move_weights */
   agd_real *averages;    /**< owned: moving mean and variance of every BN */
 } agd_model;
 
@@ -64,6 +65,10 @@ typedef struct agd_model {
  * @param out  receives the model, to be released with agd_model_destroy; NULL on failure
  * @return AGD_OK, or AGD_EDATA when memory is short. A spec with an extent of 0 is a programmer's error. */
 agd_code agd_model_create(const agd_model_spec *spec, agd_model **out, agd_status *st);
+
+/** Moves the weights into memory of the caller, weight_count elements on a cache line, that outlives the model: so that
+ * other processes can read them there. */
+void agd_model_move_weights(agd_model *model, agd_real *memory);
 
 /** Releases a model and nulls the pointer; NULL is fine. */
 void agd_model_destroy(agd_model **model);

@@ -7,9 +7,8 @@
 
 #include <stddef.h>
 
-/** Merges the statistics of `parts` row sets into those of their union, folding in order 0, 1, 2, ...
- * A part is 1 + 2C doubles: row count n, mean[C], M2[C] (sum of squared deviations). Parts without rows count nothing;
- * if no part has rows the result is n = 0 and zeros. `out` (1 + 2C doubles) may alias part 0. Cannot fail. */
-void agd_moments_fold(size_t parts, size_t C, const double *part, double *out);
+/** Merges the statistics of another row set into those of one: `into` becomes the statistics of the union. Each is
+ * 1 + 2C doubles: row count n, mean[C], M2[C] (sum of squared deviations). A set without rows counts nothing. */
+void agd_moments_merge(size_t C, double *into, const double *other);
 
 #endif

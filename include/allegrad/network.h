@@ -1,7 +1,7 @@
 /** @file network.h
  * The passes over a model: forward and backward of one training batch, and inference.
  *
- * A network is a workspace for batches of up to `capacity` local rows. It never sees MPI: when the rows of a batch are
+ * A network is a workspace for one rank's slice of global batches. It never sees MPI: when the rows of a batch are
  * spread over ranks it is handed an #agd_exchange, whose functions make sums global, and which is told as soon as a
  * slice of the gradients is final on this rank.
  */
@@ -10,49 +10,64 @@
 
 #include <stddef.h>
 
+#include "allegrad/lanes.h"
 #include "allegrad/model.h"
 #include "allegrad/real.h"
 #include "allegrad/status.h"
 
-/** What a network needs from the world. All members are called in the same order on every rank. */
+/** What a network needs from the world: sums over all lanes of the global batch. The local lanes come as parts, one
+ * after another; the result stands in the first. All members are called in the same order on every rank. */
 typedef struct agd_exchange {
   void *context;
-  /** Replaces the statistics of the local rows (1 + 2C doubles, see moments.h) by those of the global batch; NULL when
-   * the local rows are the whole batch. Collective. */
-  void (*moments)(void *context, double *part, size_t C);
-  /** Starts to replace n doubles by their sum over ranks; values may not be touched until sum_finish. At most one sum
-   * is under way. NULL when the local rows are the whole batch. Collective. */
+  /** Merges the statistics of all lanes: parts of 1 + 2C doubles (see moments.h). NULL when this rank's rows are the
+   * whole batch and one lane. Collective. */
+  void (*moments)(void *context, double *parts, size_t C);
+  /** Starts to sum all lanes' n doubles; values may not be touched until sum_finish. At most one sum is under way. NULL
+   * when moments is. Collective. */
   void (*sum_start)(void *context, double *values, size_t n);
   void (*sum_finish)(void *context);
-  /** Gradients [offset, offset + count) are final on this rank. May be NULL. Not collective, same order on all ranks.
-   * The slices of one backward pass cover the whole gradient array once, gaps included. */
+  /** Gradients [offset, offset + count) are final on this rank, in all its runs. May be NULL. Not collective, same
+   * order on all ranks. The slices of one backward pass cover the gradient array once, gaps included. */
   void (*gradient_ready)(void *context, size_t offset, size_t count);
 } agd_exchange;
 
+/** This rank's rows of a global batch. */
+typedef struct agd_batch {
+  const agd_real *x;  /**< [rows, inputs] row-major, borrowed */
+  const agd_real *y;  /**< [rows, outputs] row-major, borrowed */
+  size_t global_rows; /**< rows of the global batch, 1 to capacity: how many are this rank's follows (lanes.h) */
+} agd_batch;
+
 typedef struct agd_network agd_network;
 
-/** Makes a workspace for training `model` with up to `capacity` local rows a batch.
- * @param model  borrowed; must outlive the network
- * @param out    receives the network, released with agd_network_destroy; NULL on failure
+/** Makes a workspace for training `model`.
+ * @param model      borrowed; must outlive the network
+ * @param lanes      how global batches are cut; this is `rank`'s workspace. With fixed lanes every product is computed
+ *                   by our own kernel, and results do not depend on the number of ranks.
+ * @param capacity   rows of the largest global batch
+ * @param gradients  memory for the gradients, agd_lanes_runs(lanes, rank) arrays of model->weight_count elements,
+ *                   borrowed (other ranks may read it); NULL: the network has its own
+ * @param out        receives the network, released with agd_network_destroy; NULL on failure
  * @return AGD_OK or AGD_EDATA (memory). Not collective. */
-agd_code agd_network_create(agd_model *model, size_t capacity, agd_network **out, agd_status *st);
+agd_code agd_network_create(agd_model *model, const agd_lanes *lanes, uint64_t rank, size_t capacity,
+                            agd_real *gradients, agd_network **out, agd_status *st);
 
 /** Releases a network and nulls the pointer; NULL is fine. */
 void agd_network_destroy(agd_network **network);
 
-/** The gradient array of the network, model->weight_count elements, laid out as model->weights. Borrowed. */
+/** The gradient array of the network's first run of lanes, laid out as model->weights; that of run i stands
+ * i * model->weight_count further. Borrowed. */
 agd_real *agd_network_gradients(agd_network *network);
 
-/** One training pass: forward with batch statistics, loss, backward. Gradients of (sum of squared errors over the
- * global batch / targets / global_rows) go to the gradient array (this rank's share; gamma and beta beyond
- * model->exchange_count are global already), running averages are updated. Collective through `exchange`.
- * @param x            [rows, inputs] row-major, this rank's slice of the global batch; rows 0..capacity
- * @param y            [rows, outputs] row-major
- * @param global_rows  rows of the global batch, at least 1
- * @param exchange     NULL members (and no ranks) when rows == global_rows
- * @return the sum over the local rows of the per-row loss (mean over targets of the squared error) */
-double agd_network_train(agd_network *network, const agd_real *x, const agd_real *y, size_t rows, size_t global_rows,
-                         const agd_exchange *exchange);
+/** One training pass: forward with batch statistics, loss, backward. The gradients of (sum over the global batch of the
+ * squared error, mean over targets) / global_rows go to the gradient arrays: each run's share of the sum, but gamma and
+ * beta beyond model->exchange_count, which are global already, to the first. Running averages are updated.
+ * Collective through `exchange`.
+ * @param losses  receives for each of this rank's lanes the sum over its rows of the per-row loss */
+void agd_network_train(agd_network *network, const agd_batch *batch, const agd_exchange *exchange, double *losses);
+
+/** Rows of a piece of agd_network_evaluate and agd_network_predict. */
+enum { AGD_PIECE = 256 };
 
 /** Inference with the running averages: y = model(x).
  * @param x     [rows, inputs] row-major, any number of rows (taken in pieces)
@@ -60,7 +75,8 @@ double agd_network_train(agd_network *network, const agd_real *x, const agd_real
  * Not collective. Deterministic for given rows; the last bits of a row may depend on its place in its piece. */
 void agd_network_predict(agd_network *network, const agd_real *x, size_t rows, agd_real *y);
 
-/** Sum over rows of the per-row squared error (mean over targets), in inference mode, in double. Not collective. */
-double agd_network_evaluate(agd_network *network, const agd_real *x, const agd_real *y, size_t rows);
+/** Squared errors in inference mode: for every piece of AGD_PIECE rows (the last may be short) the sum over its rows of
+ * the per-row loss (mean over targets), in double and in order of rows, into losses[piece]. Not collective. */
+void agd_network_evaluate(agd_network *network, const agd_real *x, const agd_real *y, size_t rows, double *losses);
 
 #endif

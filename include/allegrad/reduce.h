@@ -1,6 +1,15 @@
 /** @file reduce.h
- * The sums of a training step over ranks, behind the callbacks that network.h asks for: batch statistics merged exactly
- * and in rank order, BN's backward sums, and the gradients.
+ * What a training step sums over ranks, behind one interface: batch statistics, BN's backward sums, the gradients.
+ *
+ * Three ways, chosen by rule from where the ranks run (agd_reduce_create), never by a stopwatch:
+ * - allreduce: plain collectives; the reference the other two are held to;
+ * - buckets: gradients leave in non-blocking allreduces as soon as enough of them are final, during the backward pass;
+ * - window: the ranks of a node read each other's sums and gradients in shared memory, each adds up and updates its
+ * share of the weights; several nodes exchange the shares. Sums are formed in the order of the lanes (lanes.h, fold.h),
+ * the same on every rank. With fixed lanes the result does not depend on way or number of ranks.
+ *
+ * A step: agd_network_train with agd_reduce_exchange's callbacks; agd_reduce_gradients; update of agd_reduce_share and
+ * of everything beyond exchange_count; agd_reduce_publish.
  */
 #ifndef ALLEGRAD_REDUCE_H
 #define ALLEGRAD_REDUCE_H
@@ -8,24 +17,57 @@
 #include <stddef.h>
 
 #include "allegrad/comm.h"
+#include "allegrad/lanes.h"
+#include "allegrad/model.h"
 #include "allegrad/network.h"
 #include "allegrad/real.h"
 #include "allegrad/status.h"
 
+typedef enum agd_exchange_way {
+  AGD_EXCHANGE_AUTO,
+  AGD_EXCHANGE_ALLREDUCE,
+  AGD_EXCHANGE_BUCKETS,
+  AGD_EXCHANGE_WINDOW
+} agd_exchange_way;
+
 typedef struct agd_reduce agd_reduce;
 
-/** Makes the reductions for layers of up to max_features features. Collective on comm (which is borrowed and must
- * outlive the reduction). The outcome is agreed. */
-agd_code agd_reduce_create(const agd_comm *comm, size_t max_features, agd_reduce **out, agd_status *st);
+/** Makes the reductions for a model. Collective on comm (borrowed); the outcome is agreed.
+ * @param model  borrowed; with windows its weights are moved into shared memory
+ * @param lanes  equal on all ranks
+ * @param way    AGD_EXCHANGE_AUTO: one rank needs none; ranks of one node: window; several nodes: window when every
+ * node has several ranks, else buckets; with fixed lanes on several nodes: allreduce
+ * @return AGD_OK, or AGD_EDATA (memory, shared memory) */
+agd_code agd_reduce_create(const agd_comm *comm, agd_model *model, const agd_lanes *lanes, agd_exchange_way way,
+                           agd_reduce **out, agd_status *st);
 
-/** Releases and nulls; NULL is fine. Not collective. */
+/** Releases and nulls; NULL is fine. The model must be gone or not be used again. Collective. */
 void agd_reduce_destroy(agd_reduce **reduce);
 
-/** The callbacks for agd_network_train: moments, sum_start, sum_finish (all NULL on one rank, where local rows are the
- * batch); gradient_ready is left NULL for the trainer. */
+/** The way taken and why, e.g. "window: 2 ranks on one node". Borrowed. */
+const char *agd_reduce_describe(const agd_reduce *reduce);
+
+/** Memory for agd_network_create's gradients. Borrowed. */
+agd_real *agd_reduce_gradient_memory(agd_reduce *reduce);
+
+/** The callbacks for agd_network_train. moments, sum_start, sum_finish are NULL on one rank with one lane. */
 agd_exchange agd_reduce_exchange(agd_reduce *reduce);
 
-/** Replaces gradients[0 .. count) by their sum over ranks: the same bits on every rank. Collective. */
-void agd_reduce_gradients(agd_reduce *reduce, agd_real *gradients, size_t count);
+/** Sums values [this rank's lanes, n] over all lanes into values[0 .. n), in the order of fold.h: the same bits on
+ * every rank. n is at most 1 + 2 times the widest layer, or 64. Collective. */
+void agd_reduce_sum(agd_reduce *reduce, double *values, size_t n);
+
+/** Completes the sum of the gradients over ranks: afterwards those of agd_reduce_share are global. Collective. */
+void agd_reduce_gradients(agd_reduce *reduce);
+
+/** The part of the weights below exchange_count that this rank has to update: all, or its share. */
+agd_range agd_reduce_share(const agd_reduce *reduce);
+
+/** Brings the weights that other ranks have updated. Collective. */
+void agd_reduce_publish(agd_reduce *reduce);
+
+/** Completes an array parallel to the weights (an optimizer's slot) of which every rank has only its share. Collective.
+ */
+void agd_reduce_collect(agd_reduce *reduce, agd_real *values);
 
 #endif

@@ -11,24 +11,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "allegrad/lanes.h"
 #include "allegrad/permute.h"
-
-/** A contiguous range [first, first + count). */
-typedef struct agd_range {
-  uint64_t first, count;
-} agd_range;
-
-/** The part of [0, total) that belongs to `rank` of `size`; parts differ by one at most, total may be < size. */
-agd_range agd_slice(uint64_t total, int size, int rank);
-
-/** The rank whose slice of [0, total) holds `index`: the inverse of agd_slice. index < total. */
-int agd_slice_owner(uint64_t total, int size, uint64_t index);
 
 /** The training rows of an epoch over ranks. Plain value. */
 typedef struct agd_shard_plan {
   uint64_t rows;  /**< training rows */
   uint64_t batch; /**< global batch */
-  int size;       /**< ranks */
+  agd_lanes lanes;
 } agd_shard_plan;
 
 /** Steps of an epoch: ceil(rows / batch). */

@@ -9,10 +9,6 @@ function(allegrad_add_library name definition)
   target_link_libraries(${name} PRIVATE allegrad_compiler
     PUBLIC MPI::MPI_C allegrad::HDF5 PkgConfig::OPENBLAS PkgConfig::FYAML PkgConfig::CRYPTO PkgConfig::PROTOBUF_C
            PkgConfig::ISAL allegrad::csv m)
-  if(XSMM_FOUND AND NOT definition STREQUAL "ALLEGRAD_DOUBLE")
-    target_compile_definitions(${name} PRIVATE ALLEGRAD_LIBXSMM)
-    target_link_libraries(${name} PUBLIC PkgConfig::XSMM PkgConfig::OPENBLAS)
-  endif()
 endfunction()
 
 # The tuned kernels, one file for each instruction set. No contraction to fused multiply-adds: all sets give the same
@@ -21,6 +17,9 @@ set_source_files_properties(src/num/kernels_reference.c src/num/kernels_baseline
                             "-ffp-contract=off")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set_source_files_properties(src/num/kernels_avx2.c PROPERTIES COMPILE_OPTIONS "-ffp-contract=off;-mavx2")
+  set_source_files_properties(src/num/product_avx2.c PROPERTIES COMPILE_OPTIONS "-ffp-contract=fast;-mavx2;-mfma")
+  set_source_files_properties(src/num/product_avx512.c PROPERTIES COMPILE_OPTIONS
+                              "-ffp-contract=fast;-mavx512f;-mavx512vl;-mavx512dq;-mfma")
   set_source_files_properties(src/num/kernels_avx512.c PROPERTIES COMPILE_OPTIONS
                               "-ffp-contract=off;-mavx512f;-mavx512vl;-mavx512dq")
 endif()

@@ -91,10 +91,17 @@ agd_code agd_model_create(const agd_model_spec *spec, agd_model **out, agd_statu
   return AGD_OK;
 }
 
+void agd_model_move_weights(agd_model *model, agd_real *memory) {
+  memcpy(memory, model->weights, model->weight_count * sizeof *memory);
+  if (!model->weights_moved) agd_release(&model->weights);
+  model->weights = memory;
+  model->weights_moved = true;
+}
+
 void agd_model_destroy(agd_model **model) {
   if (*model == NULL) return;
   agd_release(&(*model)->averages);
-  agd_release(&(*model)->weights);
+  if (!(*model)->weights_moved) agd_release(&(*model)->weights);
   agd_release(&(*model)->layers);
   agd_release(model);
 }

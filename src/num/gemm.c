@@ -2,14 +2,13 @@
 
 #include <cblas.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-#ifdef ALLEGRAD_LIBXSMM
-#include <libxsmm.h>
-#endif
-
+#include "allegrad/kernels.h"
 #include "allegrad/status.h"
+#include "product_set.h"
 
 /* The three extents of C [rows, cols] = op(A) B, row-major, with `inner` the extent that is summed over. */
 typedef struct extents {
@@ -28,22 +27,13 @@ static extents extents_of(agd_product product, size_t in, size_t out, size_t bat
   agd_bug(__FILE__, __LINE__, "no such product");
 }
 
-#ifdef ALLEGRAD_LIBXSMM
-enum {
-  WEIGHTS_MAX = 1 << 18, /* libxsmm does not pack: its operands should stay in a second-level cache of 1 MB */
-  HALF = 8,              /* floats in half an AVX-512 register, all of an AVX2 one: what compiled code fills well */
-  PIECE = 64             /* columns of C at a time, so that the panel of B stays in cache for all rows of C */
-};
-#endif
+/* Our kernel streams W once for every two vectors of columns: free as long as W stays in a core's second-level cache of
+ * 1 MB; beyond, OpenBLAS' blocking wins. */
+enum { CACHED_WEIGHTS = 1 << 18 };
 
 agd_gemm_library agd_gemm_rule(agd_product product, size_t in, size_t out, size_t batch) {
-#ifdef ALLEGRAD_LIBXSMM
-  const size_t columns = extents_of(product, in, out, batch).cols;
-  if (columns > HALF && (out == 0 || in <= WEIGHTS_MAX / out)) return AGD_GEMM_LIBXSMM;
-#else
-  (void)product, (void)in, (void)out, (void)batch;
-#endif
-  return AGD_GEMM_OPENBLAS;
+  (void)product, (void)batch;
+  return in * out <= CACHED_WEIGHTS ? AGD_GEMM_OWN : AGD_GEMM_OPENBLAS;
 }
 
 static int narrow(size_t extent) {
@@ -51,58 +41,60 @@ static int narrow(size_t extent) {
   return (int)extent;
 }
 
-#ifdef ALLEGRAD_LIBXSMM
-/* libxsmm is column-major: a row-major C = op(A) B is its C^T = B^T op(A)^T, so A and B change places. NULL when it
- * cannot. */
-static agd_compiled_product *compile(const agd_gemm *g, extents e, size_t columns) {
-  const int m = narrow(columns), n = narrow(e.rows), k = narrow(e.inner);
-  const int ld_first = narrow(g->ldb), ld_second = narrow(g->lda), ldc = narrow(g->ldc);
-  const int flags = g->product == AGD_FORWARD ? LIBXSMM_GEMM_FLAG_TRANS_B : LIBXSMM_GEMM_FLAG_NONE;
-  const float alpha = 1, beta = 0;
-  const int prefetch = LIBXSMM_GEMM_PREFETCH_NONE;
-  return libxsmm_smmdispatch(m, n, k, &ld_first, &ld_second, &ldc, &alpha, &beta, &flags, &prefetch);
-}
-
-static void plan_libxsmm(agd_gemm *g, extents e) {
-  const size_t padded = (e.cols + HALF - 1) / HALF * HALF;
-  const bool padding_is_ours = g->product != AGD_BACKWARD_KERNEL && padded <= g->ldb && padded <= g->ldc;
-  g->columns = padding_is_ours ? padded : e.cols;
-  const size_t pieces = g->columns / PIECE, rest = g->columns % PIECE;
-  if (pieces > 0) g->compiled[0] = compile(g, e, PIECE);
-  if (rest > 0) g->compiled[1] = compile(g, e, rest);
-  if ((pieces == 0 || g->compiled[0] != NULL) && (rest == 0 || g->compiled[1] != NULL)) g->library = AGD_GEMM_LIBXSMM;
-}
-
-static void run_libxsmm(const agd_gemm *g, const float *a, const float *b, float *c) {
-  size_t j = 0;
-  for (; j + PIECE <= g->columns; j += PIECE) g->compiled[0](b + j, a, c + j);
-  if (j < g->columns) g->compiled[1](b + j, a, c + j);
-}
-#endif
-
 agd_gemm agd_gemm_plan_with(agd_gemm_library library, agd_product product, size_t in, size_t out, size_t batch,
                             size_t lda, size_t ldb, size_t ldc) {
-  agd_gemm g = {.product = product,
-                .in = in,
-                .out = out,
-                .batch = batch,
-                .lda = lda,
-                .ldb = ldb,
-                .ldc = ldc,
-                .library = AGD_GEMM_OPENBLAS};
   const size_t all[] = {in, out, batch, lda, ldb, ldc};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) narrow(all[i]);
-#ifdef ALLEGRAD_LIBXSMM
-  const extents e = extents_of(product, in, out, batch);
-  if (library == AGD_GEMM_LIBXSMM && e.rows > 0 && e.cols > 0 && e.inner > 0) plan_libxsmm(&g, e);
-#else
-  (void)library;
-#endif
-  return g;
+  return (agd_gemm){
+      .product = product, .in = in, .out = out, .batch = batch, .lda = lda, .ldb = ldb, .ldc = ldc, .library = library};
 }
 
 agd_gemm agd_gemm_plan(agd_product product, size_t in, size_t out, size_t batch, size_t lda, size_t ldb, size_t ldc) {
   return agd_gemm_plan_with(agd_gemm_rule(product, in, out, batch), product, in, out, batch, lda, ldb, ldc);
+}
+
+static agd_product_kernel *product_kernel(void) {
+  const char *isa = agd_kernels_select()->isa;
+#ifdef __x86_64__
+  if (strcmp(isa, "avx512") == 0) return agd_product_avx512;
+  if (strcmp(isa, "avx2") == 0) return agd_product_avx2;
+#endif
+  (void)isa;
+  return agd_product_baseline;
+}
+
+void agd_gemm_run_lanes(const agd_gemm *g, const agd_gemm_lanes *lanes, const agd_real *a, const agd_real *b,
+                        agd_real *c) {
+  AGD_REQUIRE(g->product == AGD_BACKWARD_KERNEL && lanes->count <= 1u << AGD_LANE_LEVELS);
+  const agd_product_operands operands = {.rows = g->in,
+                                         .cols = g->out,
+                                         .a = a,
+                                         .a_row = g->lda,
+                                         .a_inner = 1,
+                                         .b = b,
+                                         .ldb = g->ldb,
+                                         .c = c,
+                                         .ldc = g->ldc,
+                                         .lanes = lanes->count,
+                                         .lane_width = lanes->width,
+                                         .lane_inner = lanes->rows};
+  product_kernel()(&operands);
+}
+
+static void run_own(const agd_gemm *g, extents e, const agd_real *a, const agd_real *b, agd_real *c) {
+  const bool transposed = g->product == AGD_FORWARD;
+  const agd_product_operands operands = {.rows = e.rows,
+                                         .cols = e.cols,
+                                         .a = a,
+                                         .a_row = transposed ? 1 : g->lda,
+                                         .a_inner = transposed ? g->lda : 1,
+                                         .b = b,
+                                         .ldb = g->ldb,
+                                         .c = c,
+                                         .ldc = g->ldc,
+                                         .lanes = 1,
+                                         .lane_inner = &e.inner};
+  product_kernel()(&operands);
 }
 
 static void run_openblas(const agd_gemm *g, extents e, const agd_real *a, const agd_real *b, agd_real *c) {
@@ -117,18 +109,11 @@ static void run_openblas(const agd_gemm *g, extents e, const agd_real *a, const 
 
 void agd_gemm_run(const agd_gemm *g, const agd_real *a, const agd_real *b, agd_real *c) {
   const extents e = extents_of(g->product, g->in, g->out, g->batch);
-#ifdef ALLEGRAD_LIBXSMM
-  if (g->library == AGD_GEMM_LIBXSMM) {
-    run_libxsmm(g, a, b, c);
-    return;
-  }
-#endif
   if (e.rows == 0 || e.cols == 0) return;
-  if (e.inner == 0) {
-    for (size_t i = 0; i < e.rows; i++) memset(c + i * g->ldc, 0, e.cols * sizeof *c);
-    return;
-  }
-  run_openblas(g, e, a, b, c);
+  if (g->library == AGD_GEMM_OWN || e.inner == 0)
+    run_own(g, e, a, b, c);
+  else
+    run_openblas(g, e, a, b, c);
 }
 
 void agd_gemm_reference(const agd_gemm *g, const agd_real *a, const agd_real *b, agd_real *c) {
@@ -151,12 +136,7 @@ const char *agd_gemm_describe(char *text, size_t size) {
   /* openblas_get_config() reads "OpenBLAS 0.3.21 NO_LAPACKE ...": name and version are its first two words. */
   char name[32] = "OpenBLAS", version[32] = "";
   sscanf(openblas_get_config(), "%31s %31s", name, version);
-#ifdef ALLEGRAD_LIBXSMM
-  snprintf(text, size, "%s %s (%s), libxsmm " LIBXSMM_VERSION " (%s)", name, version, openblas_get_corename(),
-           libxsmm_get_target_arch());
-#else
-  snprintf(text, size, "%s %s (%s), no libxsmm", name, version, openblas_get_corename());
-#endif
+  snprintf(text, size, "%s %s (%s)", name, version, openblas_get_corename());
   return text;
 }
 

@@ -9,7 +9,7 @@ static size_t runnable(const agd_kernels *sets[4]) {
 #ifdef __x86_64__
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
     sets[n++] = &agd_kernels_avx512;
-  if (__builtin_cpu_supports("avx2")) sets[n++] = &agd_kernels_avx2;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets[n++] = &agd_kernels_avx2;
 #endif
   sets[n++] = &agd_kernels_baseline;
   sets[n++] = &agd_kernels_reference;

@@ -313,6 +313,10 @@ static void transpose(const agd_real *in, size_t ldi, size_t b, size_t C, agd_re
   }
 }
 
+static void row_sums(const agd_real *x, size_t ld, size_t C, size_t b, double *sums) {
+  for (size_t c = 0; c < C; c++) sums[c] = row_sum(x + c * ld, b);
+}
+
 /* ---- the kernels: block by block of n features, the first of them c ---- */
 
 #define FOR_BLOCKS for (size_t c = 0, n; n = C - c < BLOCK ? C - c : BLOCK, c < C; c += BLOCK)

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static void merge(size_t C, double *into, const double *other) {
+void agd_moments_merge(size_t C, double *into, const double *other) {
   const double n_a = into[0], n_b = other[0];
   if (n_b == 0) return;
   if (n_a == 0) {
@@ -18,14 +18,4 @@ static void merge(size_t C, double *into, const double *other) {
     m2[c] += m2_b[c] + delta * delta * weight;
   }
   into[0] = n;
-}
-
-void agd_moments_fold(size_t parts, size_t C, const double *part, double *out) {
-  const size_t size = 1 + 2 * C;
-  if (parts == 0) {
-    memset(out, 0, size * sizeof *out);
-    return;
-  }
-  memmove(out, part, size * sizeof *out);
-  for (size_t p = 1; p < parts; p++) merge(C, out, part + p * size);
 }

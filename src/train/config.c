@@ -70,6 +70,10 @@ static agd_code validate(const agd_job *job) {
   if (config->optimizer.nesterov && config->optimizer.momentum == 0)
     return agd_job_fail(job, place_of(job, "train.optimizer.nesterov"),
                         "train.optimizer.nesterov needs a train.optimizer.momentum above 0");
+  const uint64_t lanes = config->reproducible;
+  if (lanes > 0 && ((lanes & (lanes - 1)) != 0 || config->batch % lanes != 0))
+    return agd_job_fail(job, place_of(job, "train.reproducible"),
+                        "train.reproducible must be a power of two that divides train.batch");
   return AGD_OK;
 }
 

@@ -76,12 +76,20 @@ const agd_key agd_config_keys[] = {
      .help = "a fresh order of all training rows every epoch, or that of the file"},
     {"train.seed", AGD_KIND_INTEGER, FIELD(seed), .least = 0, .most = UINT64_MAX, .fallback = "1",
      .help = "seed of the kernels drawn and of the orders of rows"},
+    {"train.reproducible", AGD_KIND_INTEGER, FIELD(reproducible), .least = 0, .most = 1024, .fallback = "0",
+     .help = "lanes, a power of two that divides batch: the same bits on 1 to so many ranks; 0 for off"},
 
     SECTION("checkpoint", "what is kept while it trains"),
     {"checkpoint.every_epochs", AGD_KIND_INTEGER, FIELD(checkpoint_every_epochs), .least = 0, .most = COUNT_MAX,
      .fallback = "1", .help = "a checkpoint after every so many epochs; 0 for none"},
     {"checkpoint.keep", AGD_KIND_INTEGER, FIELD(checkpoint_keep), .least = 0, .most = COUNT_MAX, .fallback = "3",
      .help = "the newest so many checkpoints stay; 0 for all"},
+
+    SECTION("comm", "what travels between ranks"),
+    {"comm.exchange", AGD_KIND_CHOICE, FIELD(exchange), .fallback = "auto",
+     .choices = NAMES([AGD_EXCHANGE_AUTO] = "auto", [AGD_EXCHANGE_ALLREDUCE] = "allreduce",
+                      [AGD_EXCHANGE_BUCKETS] = "buckets", [AGD_EXCHANGE_WINDOW] = "window"),
+     .help = "how gradients and sums travel; auto: by where the ranks run"},
 
     SECTION("log", "what is told"),
     {"log.steps", AGD_KIND_INTEGER, FIELD(log_steps), .least = 0, .most = COUNT_MAX, .fallback = "0",

@@ -15,20 +15,36 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Forward, loss, backward, sum of the gradients over ranks, update. Returns this rank's summed loss. */
-static double train_step(agd_trainer *t, uint64_t step) {
+/* Everything this rank has to update once the gradients are global: its share, and gamma and beta, which are. */
+static void update(agd_trainer *t) {
+  const agd_real *gradients = agd_network_gradients(t->network);
+  const agd_range share = agd_reduce_share(t->reduce);
+  const size_t exchanged = t->model->exchange_count;
+  agd_optimizer_update(t->optimizer, t->model->weights, gradients, share.first, share.count);
+  agd_optimizer_update(t->optimizer, t->model->weights, gradients, exchanged, t->model->weight_count - exchanged);
+}
+
+/* Forward, loss, backward, sum of the gradients over ranks, update. */
+static void train_step(agd_trainer *t, uint64_t step) {
   const agd_range slice = agd_plan_local(&t->plan, t->comm->rank, step);
-  const uint64_t global_rows = agd_plan_step_rows(&t->plan, step);
-  const agd_real *x = t->rows.x + slice.first * t->rows.features, *y = t->rows.y + slice.first * t->rows.targets;
+  const agd_batch batch = {.x = t->rows.x + slice.first * t->rows.features,
+                           .y = t->rows.y + slice.first * t->rows.targets,
+                           .global_rows = agd_plan_step_rows(&t->plan, step)};
   agd_optimizer_begin(t->optimizer);
-  const double loss = agd_network_train(t->network, x, y, slice.count, global_rows, &t->exchange);
-  if (t->comm->size > 1) {
-    agd_real *gradients = agd_network_gradients(t->network);
-    agd_reduce_gradients(t->reduce, gradients, t->model->exchange_count);
-    agd_optimizer_update(t->optimizer, t->model->weights, gradients, 0, t->model->weight_count);
+  agd_network_train(t->network, &batch, &t->exchange, t->lane_losses);
+  if (!t->updates_early) {
+    agd_reduce_gradients(t->reduce);
+    update(t);
+    agd_reduce_publish(t->reduce);
   }
   t->training.step++;
-  return loss;
+}
+
+/* Keeps the losses of a step until they are shared. */
+static void note_losses(agd_trainer *t) {
+  const size_t lanes = agd_lanes_of_rank(&t->lanes, (uint64_t)t->comm->rank).count;
+  for (size_t i = 0; i < lanes; i++) t->window[i * LOSS_WINDOW + t->window_count] = t->lane_losses[i];
+  t->window_count++;
 }
 
 static bool steps_exhausted(const agd_trainer *t) {
@@ -40,7 +56,7 @@ static bool steps_exhausted(const agd_trainer *t) {
  * rank 0 stays in its status until the ranks agree at the end of the epoch. */
 static void share_losses(agd_trainer *t, uint64_t last, agd_run *run, agd_status *st) {
   const uint64_t first = last + 1 - t->window_count, first_count = t->training.step + 1 - t->window_count;
-  agd_comm_sum(t->comm, t->window, t->window_count);
+  agd_reduce_sum(t->reduce, t->window, LOSS_WINDOW);
   for (size_t i = 0; i < t->window_count && st->code != AGD_EDIVERGED; i++) {
     const uint64_t rows = agd_plan_step_rows(&t->plan, first + i), count = first_count + i;
     const double loss = t->window[i] / (double)rows;
@@ -62,7 +78,8 @@ static void train_epoch(agd_trainer *t, agd_run *run, agd_status *st) {
   t->epoch_loss = 0;
   t->epoch_rows = 0;
   for (uint64_t s = 0; s < steps && st->code != AGD_EDIVERGED; s++) {
-    t->window[t->window_count++] = train_step(t, s);
+    train_step(t, s);
+    note_losses(t);
     const bool last = s + 1 == steps || steps_exhausted(t);
     if (last || t->window_count == LOSS_WINDOW) share_losses(t, s, run, st);
     agd_progress_step(t->meter, t->epoch_rows > 0 ? t->epoch_loss / (double)t->epoch_rows : NAN);
@@ -70,12 +87,17 @@ static void train_epoch(agd_trainer *t, agd_run *run, agd_status *st) {
   }
 }
 
-/* Loss over the validation rows of all ranks in inference mode; NaN when there are none. */
+/* Loss over the validation rows of all ranks in inference mode; NaN when there are none. The pieces' losses are added
+ * in the order of the file, so the sum does not depend on who computed them. */
 static double validate(agd_trainer *t) {
   const agd_rows *v = &t->validation;
   if (v->plan.rows == 0) return NAN;
-  double loss = agd_network_evaluate(t->network, v->x, v->y, v->count);
-  agd_comm_sum(t->comm, &loss, 1);
+  memset(t->piece_losses, 0, t->piece_count * sizeof *t->piece_losses);
+  const uint64_t first = v->count > 0 ? agd_plan_position(&v->plan, t->comm->rank, 0) / AGD_PIECE : 0;
+  agd_network_evaluate(t->network, v->x, v->y, v->count, t->piece_losses + first);
+  agd_comm_sum(t->comm, t->piece_losses, t->piece_count);
+  double loss = 0;
+  for (size_t p = 0; p < t->piece_count; p++) loss += t->piece_losses[p];
   return loss / (double)v->plan.rows;
 }
 

@@ -22,14 +22,21 @@ struct agd_trainer {
   agd_reduce *reduce;
   agd_exchange exchange;
 
+  bool updates_early; /* the update of a slice happens as soon as its gradient is final: nothing else is needed first */
+
+  agd_lanes lanes;
   agd_shard_plan plan;
   agd_rows rows;         /* this rank's training rows in the order of the epoch */
   agd_rows validation;   /* this rank's validation rows, in file order */
   agd_training training; /* what a checkpoint tells: counters, names, standardisation, history */
 
-  agd_meter *meter; /* on rank 0, while it runs */
+  size_t piece_count;   /* pieces of the validation rows */
+  double *piece_losses; /* [piece_count] */
+  agd_meter *meter;     /* on rank 0, while it runs */
 
-  double window[LOSS_WINDOW]; /* summed losses of the last steps, of this rank until they are shared */
+  double *lane_losses; /* [this rank's lanes]: of one step */
+  double *
+      window; /* [this rank's lanes, LOSS_WINDOW] summed losses of the last steps, of this rank until they are shared */
   size_t window_count;
   double epoch_loss;   /* sum over the rows of the epoch so far, over all ranks */
   uint64_t epoch_rows; /* rows of that sum */

@@ -23,37 +23,64 @@ static agd_code check_rows(const agd_trainer *t, const agd_dataset *data, agd_st
     return agd_fail(st, AGD_EDATA, "%s: %llu training rows (of %llu, validation_split %g) are fewer than the %d ranks",
                     t->config.data_file, (unsigned long long)training, (unsigned long long)data->rows,
                     t->config.validation_split, t->comm->size);
+  if (t->config.reproducible > 0 && t->config.reproducible < (uint64_t)t->comm->size)
+    return agd_fail(st, AGD_EUSAGE, "train.reproducible: %llu lanes are fewer than the %d ranks",
+                    (unsigned long long)t->config.reproducible, t->comm->size);
   return AGD_OK;
 }
 
-/* Reads this rank's part of [first, first + count) of the file. */
-static agd_code read_part(agd_trainer *t, agd_dataset *data, uint64_t first, uint64_t count, agd_rows *out,
-                          agd_status *st) {
-  const agd_shard_plan blocks = {.rows = count, .batch = count > 0 ? count : 1, .size = t->comm->size};
-  const agd_permutation order = agd_permutation_identity(count);
-  AGD_TRY(agd_rows_create(t->comm, &blocks, &order, data->features, data->targets, out, st));
-  const agd_range part = agd_slice(count, t->comm->size, t->comm->rank);
-  return agd_dataset_read(data, first + part.first, part.count, out->x, out->y, st);
+/* Training rows in file order: a block for every lane. */
+static agd_shard_plan training_blocks(const agd_trainer *t) {
+  return (agd_shard_plan){.rows = t->plan.rows, .batch = t->plan.rows, .lanes = t->lanes};
 }
 
-/* Mean and population sd of the training rows over all ranks, into the training's state, applied to both parts. */
-static agd_code standardize(agd_trainer *t, agd_rows *training, agd_status *st) {
+/* Validation rows in file order: whole pieces, so that no piece's loss depends on the number of ranks. */
+static agd_shard_plan validation_pieces(const agd_trainer *t, uint64_t rows) {
+  const uint64_t pieces = rows / AGD_PIECE + (rows % AGD_PIECE > 0), ranks = (uint64_t)t->comm->size;
+  const agd_lanes lanes = agd_lanes_fixed(pieces > ranks ? pieces : ranks, ranks);
+  return (agd_shard_plan){.rows = rows, .batch = lanes.count * AGD_PIECE, .lanes = lanes};
+}
+
+/* Reads this rank's part of the rows that begin at row `first` of the file. */
+static agd_code read_part(agd_trainer *t, agd_dataset *data, uint64_t first, const agd_shard_plan *plan, agd_rows *out,
+                          agd_status *st) {
+  const agd_permutation order = agd_permutation_identity(plan->rows);
+  AGD_TRY(agd_rows_create(t->comm, plan, &order, data->features, data->targets, out, st));
+  const uint64_t start = out->count > 0 ? agd_plan_position(plan, t->comm->rank, 0) : 0;
+  return agd_dataset_read(data, first + start, out->count, out->x, out->y, st);
+}
+
+/* Mean and population sd of the training rows over all ranks, lane by lane. */
+static void training_moments(agd_trainer *t, const agd_rows *training, double *parts) {
   const size_t C = training->features;
-  double *part = NULL;
-  if (agd_allocate(1 + 2 * C, sizeof *part, "the standardisation", (void **)&part, st) == AGD_OK &&
-      agd_allocate(C, sizeof(double), "the standardisation", (void **)&t->training.x_mean, st) == AGD_OK)
-    agd_allocate(C, sizeof(double), "the standardisation", (void **)&t->training.x_sd, st);
+  const agd_range own = agd_lanes_of_rank(&t->lanes, (uint64_t)t->comm->rank);
+  const agd_real *x = training->x;
+  for (uint64_t i = 0; i < own.count; i++) {
+    const uint64_t rows = agd_lane_rows(&t->lanes, training->plan.batch, training->plan.rows, own.first + i).count;
+    agd_row_moments(x, rows, C, parts + i * (1 + 2 * C));
+    x += rows * C;
+  }
+  if (t->exchange.moments != NULL) t->exchange.moments(t->exchange.context, parts, C);
+}
+
+/* Scales the features of training and validation rows, and keeps how for the training's state. */
+static agd_code standardize(agd_trainer *t, agd_rows *training, agd_status *st) {
+  const size_t C = training->features, lanes = agd_lanes_of_rank(&t->lanes, (uint64_t)t->comm->rank).count;
+  const char *what = "the standardisation";
+  double *parts = NULL;
+  if (agd_allocate(lanes, (1 + 2 * C) * sizeof *parts, what, (void **)&parts, st) == AGD_OK &&
+      agd_allocate(C, sizeof(double), what, (void **)&t->training.x_mean, st) == AGD_OK)
+    agd_allocate(C, sizeof(double), what, (void **)&t->training.x_sd, st);
   const agd_code code = agd_comm_agree(t->comm, st);
   if (code == AGD_OK) {
-    agd_row_moments(training->x, training->count, C, part);
-    if (t->exchange.moments != NULL) t->exchange.moments(t->exchange.context, part, C);
-    memcpy(t->training.x_mean, part + 1, C * sizeof *part);
-    agd_population_sd(part, C, t->training.x_sd);
+    training_moments(t, training, parts);
+    memcpy(t->training.x_mean, parts + 1, C * sizeof *parts);
+    agd_population_sd(parts, C, t->training.x_sd);
     t->training.standardized = true;
     agd_standardize(training->x, training->count, C, t->training.x_mean, t->training.x_sd);
     agd_standardize(t->validation.x, t->validation.count, C, t->training.x_mean, t->training.x_sd);
   }
-  agd_release(&part);
+  agd_release(&parts);
   return code;
 }
 
@@ -73,28 +100,34 @@ static agd_code load_initial_weights(agd_trainer *t, agd_status *st) {
   return AGD_OK;
 }
 
-static size_t widest_input(const agd_model *model) {
-  size_t widest = 0;
-  for (size_t l = 0; l < model->layer_count; l++)
-    if (model->layers[l].in > widest) widest = model->layers[l].in;
-  return widest;
+/* How batches are cut over the ranks, and into steps. */
+static void plan_steps(agd_trainer *t, const agd_dataset *data) {
+  const uint64_t rows = agd_training_rows(data->rows, t->config.validation_split), ranks = (uint64_t)t->comm->size;
+  const bool fixed = t->config.reproducible > 0;
+  t->lanes = fixed ? agd_lanes_fixed(t->config.reproducible, ranks) : agd_lanes_of_ranks(ranks);
+  t->plan = (agd_shard_plan){.rows = rows, .batch = t->config.batch, .lanes = t->lanes};
+  if (!fixed && t->plan.batch > rows) t->plan.batch = rows; /* the same steps, smaller buffers */
 }
 
 static agd_code create_model(agd_trainer *t, const agd_dataset *data, agd_status *st) {
   agd_model_spec spec = t->config.model;
   spec.inputs = data->features;
   spec.outputs = data->targets;
-  t->plan = (agd_shard_plan){.rows = agd_training_rows(data->rows, t->config.validation_split),
-                             .batch = t->config.batch,
-                             .size = t->comm->size};
-  const uint64_t largest = agd_plan_step_rows(&t->plan, 0);
-  if (agd_model_create(&spec, &t->model, st) == AGD_OK &&
-      agd_optimizer_create(&t->config.optimizer, t->model->weight_count, &t->optimizer, st) == AGD_OK)
-    agd_network_create(t->model, agd_slice(largest, t->comm->size, 0).count, &t->network, st);
+  if (agd_model_create(&spec, &t->model, st) == AGD_OK)
+    agd_optimizer_create(&t->config.optimizer, t->model->weight_count, &t->optimizer, st);
   AGD_TRY(agd_comm_agree(t->comm, st));
-  AGD_TRY(agd_reduce_create(t->comm, widest_input(t->model), &t->reduce, st));
+  AGD_TRY(agd_reduce_create(t->comm, t->model, &t->lanes, t->config.exchange, &t->reduce, st));
+  agd_network_create(t->model, &t->lanes, (uint64_t)t->comm->rank, t->plan.batch, agd_reduce_gradient_memory(t->reduce),
+                     &t->network, st);
+  const size_t lanes = agd_lanes_of_rank(&t->lanes, (uint64_t)t->comm->rank).count;
+  agd_allocate(lanes * LOSS_WINDOW, sizeof *t->window, "the losses", (void **)&t->window, st);
+  t->piece_count = (data->rows - t->plan.rows + AGD_PIECE - 1) / AGD_PIECE;
+  agd_allocate(t->piece_count, sizeof *t->piece_losses, "the losses", (void **)&t->piece_losses, st);
+  agd_allocate(lanes, sizeof *t->lane_losses, "the losses", (void **)&t->lane_losses, st);
+  AGD_TRY(agd_comm_agree(t->comm, st));
   t->exchange = agd_reduce_exchange(t->reduce);
-  if (t->comm->size == 1) {
+  t->updates_early = t->lanes.count == 1;
+  if (t->updates_early) {
     t->exchange.context = t;
     t->exchange.gradient_ready = update_slice;
   }
@@ -121,11 +154,13 @@ static agd_code describe_training(agd_trainer *t, const agd_dataset *data, agd_s
 
 static agd_code fill(agd_trainer *t, agd_dataset *data, agd_status *st) {
   AGD_TRY(check_rows(t, data, st));
+  plan_steps(t, data);
   AGD_TRY(create_model(t, data, st));
   AGD_TRY(describe_training(t, data, st));
   agd_rows blocks = {0};
-  agd_code code = read_part(t, data, 0, t->plan.rows, &blocks, st);
-  if (code == AGD_OK) code = read_part(t, data, t->plan.rows, data->rows - t->plan.rows, &t->validation, st);
+  const agd_shard_plan training = training_blocks(t), validation = validation_pieces(t, data->rows - t->plan.rows);
+  agd_code code = read_part(t, data, 0, &training, &blocks, st);
+  if (code == AGD_OK) code = read_part(t, data, t->plan.rows, &validation, &t->validation, st);
   if (code == AGD_OK && t->config.standardize) code = standardize(t, &blocks, st);
   if (code == AGD_OK) {
     const agd_permutation order =
@@ -161,10 +196,13 @@ void agd_trainer_destroy(agd_trainer **trainer) {
   agd_training_clear(&t->training);
   agd_rows_clear(&t->validation);
   agd_rows_clear(&t->rows);
-  agd_reduce_destroy(&t->reduce);
+  agd_release(&t->window);
+  agd_release(&t->lane_losses);
+  agd_release(&t->piece_losses);
   agd_network_destroy(&t->network);
   agd_optimizer_destroy(&t->optimizer);
   agd_model_destroy(&t->model);
+  agd_reduce_destroy(&t->reduce);
   agd_release(trainer);
 }
 

@@ -9,13 +9,12 @@
 #include "allegrad/weights.h"
 
 /* Rows are standardised in pieces of this many: the caller's x stays untouched and memory does not grow with it. */
-enum { PIECE = 256 };
 
 struct agd_predictor {
   agd_model *model;
   agd_network *network;
   agd_training training;
-  agd_real *piece; /* [PIECE, inputs]; NULL when the model takes raw rows */
+  agd_real *piece; /* [AGD_PIECE, inputs]; NULL when the model takes raw rows */
 };
 
 static bool all_finite(const agd_real *values, size_t count) {
@@ -29,9 +28,11 @@ static agd_code prepare(agd_predictor *p, const char *path, agd_status *st) {
   if (!all_finite(model->weights, model->weight_count) || !all_finite(model->averages, model->average_count))
     return agd_fail(st, AGD_EDATA,
                     "%s: the weights are not finite: the training diverged, there is nothing to predict with", path);
-  AGD_TRY(agd_network_create(p->model, PIECE, &p->network, st));
+  const agd_lanes one = agd_lanes_of_ranks(1);
+  AGD_TRY(agd_network_create(p->model, &one, 0, 1, NULL, &p->network, st));
   if (!p->training.standardized) return AGD_OK;
-  return agd_allocate(PIECE * model->spec.inputs, sizeof(agd_real), "the standardised rows", (void **)&p->piece, st);
+  return agd_allocate(AGD_PIECE * model->spec.inputs, sizeof(agd_real), "the standardised rows", (void **)&p->piece,
+                      st);
 }
 
 agd_code agd_predictor_open(const char *path, const agd_model_spec *spec, agd_predictor **out, agd_status *st) {
@@ -81,8 +82,8 @@ agd_code agd_predictor_run(agd_predictor *predictor, const agd_real *x, size_t r
     agd_network_predict(predictor->network, x, rows, y);
     return AGD_OK;
   }
-  for (size_t first = 0; first < rows; first += PIECE) {
-    const size_t count = rows - first < PIECE ? rows - first : PIECE;
+  for (size_t first = 0; first < rows; first += AGD_PIECE) {
+    const size_t count = rows - first < AGD_PIECE ? rows - first : AGD_PIECE;
     memcpy(predictor->piece, x + first * inputs, count * inputs * sizeof *x);
     agd_standardize(predictor->piece, count, inputs, training->x_mean, training->x_sd);
     agd_network_predict(predictor->network, predictor->piece, count, y + first * outputs);

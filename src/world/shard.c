@@ -5,18 +5,6 @@
 #include "allegrad/rng.h"
 #include "allegrad/status.h"
 
-agd_range agd_slice(uint64_t total, int size, int rank) {
-  AGD_REQUIRE(size > 0 && rank >= 0 && rank < size);
-  const uint64_t parts = (uint64_t)size, part = (uint64_t)rank, base = total / parts, extra = total % parts;
-  return (agd_range){.first = part * base + (part < extra ? part : extra), .count = base + (part < extra)};
-}
-
-int agd_slice_owner(uint64_t total, int size, uint64_t index) {
-  AGD_REQUIRE(size > 0 && index < total);
-  const uint64_t base = total / (uint64_t)size, extra = total % (uint64_t)size, in_long = extra * (base + 1);
-  return (int)(index < in_long ? index / (base + 1) : extra + (index - in_long) / base);
-}
-
 uint64_t agd_plan_steps(const agd_shard_plan *plan) {
   return plan->rows / plan->batch + (plan->rows % plan->batch > 0);
 }
@@ -26,29 +14,32 @@ uint64_t agd_plan_step_rows(const agd_shard_plan *plan, uint64_t step) {
   return step < full ? plan->batch : plan->rows % plan->batch;
 }
 
+/* The slice of a rank in a global batch of `rows`. */
+static agd_range slice_of(const agd_shard_plan *plan, int rank, uint64_t rows) {
+  return agd_rank_rows(&plan->lanes, plan->batch, rows, (uint64_t)rank);
+}
+
 uint64_t agd_plan_shard_rows(const agd_shard_plan *plan, int rank) {
   const uint64_t full = plan->rows / plan->batch;
-  return full * agd_slice(plan->batch, plan->size, rank).count +
-         agd_slice(plan->rows % plan->batch, plan->size, rank).count;
+  return full * slice_of(plan, rank, plan->batch).count + slice_of(plan, rank, plan->rows % plan->batch).count;
 }
 
 agd_range agd_plan_local(const agd_shard_plan *plan, int rank, uint64_t step) {
-  return (agd_range){.first = step * agd_slice(plan->batch, plan->size, rank).count,
-                     .count = agd_slice(agd_plan_step_rows(plan, step), plan->size, rank).count};
+  return (agd_range){.first = step * slice_of(plan, rank, plan->batch).count,
+                     .count = slice_of(plan, rank, agd_plan_step_rows(plan, step)).count};
 }
 
 uint64_t agd_plan_position(const agd_shard_plan *plan, int rank, uint64_t index) {
-  const uint64_t full = plan->rows / plan->batch, width = agd_slice(plan->batch, plan->size, rank).count;
+  const uint64_t full = plan->rows / plan->batch, width = slice_of(plan, rank, plan->batch).count;
   const uint64_t step = width > 0 && index / width < full ? index / width : full;
-  const agd_range slice = agd_slice(agd_plan_step_rows(plan, step), plan->size, rank);
-  return step * plan->batch + slice.first + (index - step * width);
+  return step * plan->batch + slice_of(plan, rank, agd_plan_step_rows(plan, step)).first + (index - step * width);
 }
 
 void agd_plan_owner(const agd_shard_plan *plan, uint64_t position, int *rank, uint64_t *index) {
   AGD_REQUIRE(position < plan->rows);
   const uint64_t step = position / plan->batch, offset = position % plan->batch, rows = agd_plan_step_rows(plan, step);
-  *rank = agd_slice_owner(rows, plan->size, offset);
-  *index = agd_plan_local(plan, *rank, step).first + offset - agd_slice(rows, plan->size, *rank).first;
+  *rank = (int)agd_row_owner(&plan->lanes, plan->batch, rows, offset);
+  *index = agd_plan_local(plan, *rank, step).first + offset - slice_of(plan, *rank, rows).first;
 }
 
 agd_permutation agd_epoch_order(uint64_t rows, int shuffled, uint64_t seed, uint64_t epoch) {

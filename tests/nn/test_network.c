@@ -1,6 +1,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "allegrad/fold.h"
 #include "allegrad/network.h"
 #include "allegrad/rng.h"
 #include "cmocka_all.h"
@@ -19,6 +20,7 @@ typedef struct fixture {
 /* A model with every tensor away from its trivial value, and rows with features of different scale and offset. */
 static void set_up(fixture *f, agd_model_spec spec) {
   agd_status st = {0};
+  const agd_lanes lanes = agd_lanes_of_ranks(1);
   spec.inputs = INPUTS;
   spec.outputs = OUTPUTS;
   spec.momentum = 0.9;
@@ -37,7 +39,7 @@ static void set_up(fixture *f, agd_model_spec spec) {
   for (size_t i = 0; i < ROWS * INPUTS; i++)
     f->x[i] = (agd_real)((double)(i % INPUTS + 1) * random_value(1, i) + (double)(i % INPUTS));
   for (size_t i = 0; i < ROWS * OUTPUTS; i++) f->y[i] = (agd_real)random_value(2, i);
-  assert_int_equal(agd_network_create(f->model, ROWS, &f->network, &st), AGD_OK);
+  assert_int_equal(agd_network_create(f->model, &lanes, 0, ROWS, NULL, &f->network, &st), AGD_OK);
 }
 
 static void tear_down(fixture *f) {
@@ -46,7 +48,15 @@ static void tear_down(fixture *f) {
   assert_null(f->network);
 }
 
-static double mean_loss(fixture *f) { return agd_network_train(f->network, f->x, f->y, ROWS, ROWS, &ALONE) / ROWS; }
+/* A pass over the first `rows` rows as the whole batch; returns the summed loss. */
+static double train(fixture *f, size_t rows, const agd_exchange *exchange) {
+  const agd_batch batch = {f->x, f->y, rows};
+  double loss = 0;
+  agd_network_train(f->network, &batch, exchange, &loss);
+  return loss;
+}
+
+static double mean_loss(fixture *f) { return train(f, ROWS, &ALONE) / ROWS; }
 
 /* Every derivative against a signed central difference: |computed - measured| must be small beside the larger of the
  * two and beside the typical gradient. */
@@ -97,7 +107,7 @@ static void test_batch_of_one_row(void **state) {
   (void)state;
   fixture f;
   set_up(&f, (agd_model_spec){.hidden_count = 2, .hidden = {6, 3}, .activation = AGD_RELU, .batch_norm = true});
-  const double loss = agd_network_train(f.network, f.x, f.y, 1, 1, &ALONE);
+  const double loss = train(&f, 1, &ALONE);
   assert_true(isfinite(loss));
   for (size_t i = 0; i < f.model->weight_count; i++) assert_true(isfinite(agd_network_gradients(f.network)[i]));
   for (size_t i = 0; i < INPUTS; i++) /* the biased variance of one row is 0 */
@@ -105,58 +115,81 @@ static void test_batch_of_one_row(void **state) {
   tear_down(&f);
 }
 
-/* Two halves of a batch with sums made global by hand: what two ranks do. The exchange replays, for the second half,
- * what the whole batch gave, so both halves see global sums; their gradients add up to those of the whole batch. */
-typedef struct replay {
-  double record[64][256];
-  size_t count, next;
-} replay;
+/* Ranks played one after another. The first pass records what every rank's lanes say of each layer; the later ones
+ * answer with the sum over all ranks, as an exchange does, until the answers settle: a layer's sums depend on those
+ * below it, so as many passes as there are sums. Then the gradients of all runs must add up to those of the whole
+ * batch. */
+enum { SUMS = 16, LANES = 8, PART = 64 };
 
-static void replay_moments(void *context, double *part, size_t C) {
-  replay *r = context;
-  memcpy(part, r->record[r->next++], (1 + 2 * C) * sizeof *part);
-}
-static void replay_sum_start(void *context, double *values, size_t n) {
-  replay *r = context;
-  memcpy(values, r->record[r->next++], n * sizeof *values);
-}
-static void replay_sum_finish(void *context) { (void)context; }
+typedef struct stage {
+  double said[SUMS][LANES][PART]; /* what each lane said last */
+  size_t first_lane, lanes, all_lanes, next;
+} stage;
 
-static void record_moments(void *context, double *part, size_t C) {
-  replay *r = context;
-  memcpy(r->record[r->count++], part, (1 + 2 * C) * sizeof *part);
-}
-static void record_sum_start(void *context, double *values, size_t n) {
-  replay *r = context;
-  memcpy(r->record[r->count++], values, n * sizeof *values);
+static void answer(stage *s, double *values, size_t n, int is_moments) {
+  double all[LANES][PART];
+  for (size_t i = 0; i < s->lanes; i++) memcpy(s->said[s->next][s->first_lane + i], values + i * n, n * sizeof *values);
+  memcpy(all, s->said[s->next++], sizeof all);
+  if (is_moments)
+    agd_fold_moments(s->all_lanes, (n - 1) / 2, PART, all[0]);
+  else
+    agd_fold_doubles(s->all_lanes, n, PART, all[0]);
+  memcpy(values, all[0], n * sizeof *values);
 }
 
-static void test_parts_of_a_batch_add_up(void **state) {
+static void stage_moments(void *context, double *parts, size_t C) { answer(context, parts, 1 + 2 * C, 1); }
+static void stage_sum_start(void *context, double *values, size_t n) { answer(context, values, n, 0); }
+static void stage_sum_finish(void *context) { (void)context; }
+
+/* The gradients of `ranks` ranks with these lanes, summed over runs and ranks, the losses likewise. */
+static double gradients_of_ranks(fixture *f, const agd_lanes *lanes, double *gradients) {
+  agd_status st = {0};
+  const size_t n = f->model->weight_count;
+  stage *s = test_calloc(1, sizeof *s);
+  s->all_lanes = lanes->count;
+  const agd_exchange exchange = {s, stage_moments, stage_sum_start, stage_sum_finish, NULL};
+  double loss = 0;
+  for (int pass = 0; pass <= SUMS; pass++) {
+    loss = 0;
+    memset(gradients, 0, n * sizeof *gradients);
+    for (uint64_t rank = 0; rank < lanes->ranks; rank++) {
+      const agd_range rows = agd_rank_rows(lanes, ROWS, ROWS, rank), own = agd_lanes_of_rank(lanes, rank);
+      const agd_batch batch = {f->x + rows.first * INPUTS, f->y + rows.first * OUTPUTS, ROWS};
+      agd_network *network = NULL;
+      double losses[LANES];
+      assert_int_equal(agd_network_create(f->model, lanes, rank, ROWS, NULL, &network, &st), AGD_OK);
+      s->first_lane = own.first, s->lanes = own.count, s->next = 0;
+      agd_network_train(network, &batch, &exchange, losses);
+      for (uint64_t i = 0; i < own.count; i++) loss += losses[i];
+      for (uint64_t run = 0; run < agd_lanes_runs(lanes, rank); run++)
+        for (size_t i = 0; i < (run == 0 ? n : f->model->exchange_count); i++) {
+          const double g = (double)agd_network_gradients(network)[run * n + i];
+          gradients[i] = i < f->model->exchange_count ? gradients[i] + g : g;
+        }
+      agd_network_destroy(&network);
+    }
+  }
+  test_free(s);
+  return loss;
+}
+
+static void test_lanes_of_a_batch_add_up(void **state) {
   (void)state;
   fixture f;
   set_up(&f, (agd_model_spec){.hidden_count = 3, .hidden = {9, 17, 4}, .activation = AGD_TANH, .batch_norm = true});
-  replay *r = test_calloc(1, sizeof *r);
-  const agd_exchange record = {r, record_moments, record_sum_start, replay_sum_finish, NULL};
-  const agd_exchange play = {r, replay_moments, replay_sum_start, replay_sum_finish, NULL};
-  const size_t n = f.model->weight_count, exchanged = f.model->exchange_count;
+  const size_t n = f.model->weight_count;
   double *whole = test_calloc(n, sizeof *whole), *parts = test_calloc(n, sizeof *parts);
-  const double loss = agd_network_train(f.network, f.x, f.y, ROWS, ROWS, &record);
+  const double loss = train(&f, ROWS, &ALONE);
   for (size_t i = 0; i < n; i++) whole[i] = (double)agd_network_gradients(f.network)[i];
-  double part_loss = 0;
-  const size_t cut[] = {0, 8, 8, ROWS}; /* the middle part has no rows */
-  for (int p = 0; p < 3; p++) {
-    r->next = 0;
-    part_loss +=
-        agd_network_train(f.network, f.x + cut[p] * INPUTS, f.y + cut[p] * OUTPUTS, cut[p + 1] - cut[p], ROWS, &play);
-    for (size_t i = 0; i < n; i++)
-      parts[i] = (i < exchanged ? parts[i] : 0) + (double)agd_network_gradients(f.network)[i];
-    assert_int_equal(r->next, r->count);
+  const agd_lanes cuts[] = {agd_lanes_of_ranks(2), agd_lanes_of_ranks(3), agd_lanes_fixed(4, 1), agd_lanes_fixed(4, 3),
+                            agd_lanes_fixed(8, 2), agd_lanes_fixed(8, 3), agd_lanes_fixed(8, 7)};
+  for (size_t c = 0; c < sizeof cuts / sizeof *cuts; c++) {
+    const double part_loss = gradients_of_ranks(&f, &cuts[c], parts);
+    assert_true(fabs(part_loss - loss) < 1e-12 * loss);
+    for (size_t i = 0; i < n; i++) assert_true(fabs(parts[i] - whole[i]) < 1e-12);
   }
-  assert_true(fabs(part_loss - loss) < 1e-12 * loss);
-  for (size_t i = 0; i < n; i++) assert_true(fabs(parts[i] - whole[i]) < 1e-12);
   test_free(whole);
   test_free(parts);
-  test_free(r);
   tear_down(&f);
 }
 
@@ -179,7 +212,7 @@ static void check_coverage(agd_model_spec spec) {
   set_up(&f, spec);
   coverage c = {test_calloc(f.model->weight_count, 1), f.model->weight_count};
   const agd_exchange exchange = {.context = &c, .gradient_ready = cover};
-  agd_network_train(f.network, f.x, f.y, ROWS, ROWS, &exchange);
+  train(&f, ROWS, &exchange);
   for (size_t i = 0; i < c.count; i++) assert_int_equal(c.seen[i], 1);
   test_free(c.seen);
   tear_down(&f);
@@ -252,7 +285,10 @@ static void test_predict_and_evaluate(void **state) {
         loss += pow(sum - (double)target[j * OUTPUTS + t], 2) / OUTPUTS;
       }
     }
-    assert_true(fabs(agd_network_evaluate(f.network, x, target, sizes[s]) - loss) <= 1e-11 * (1 + loss));
+    double losses[MANY / AGD_PIECE + 1], evaluated = 0;
+    agd_network_evaluate(f.network, x, target, sizes[s], losses);
+    for (size_t p = 0; p * AGD_PIECE < sizes[s]; p++) evaluated += losses[p];
+    assert_true(fabs(evaluated - loss) <= 1e-11 * (1 + loss));
   }
   test_free(x);
   test_free(y);
@@ -264,7 +300,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradients_of_every_activation),
                                      cmocka_unit_test(test_gradients_of_shallow_models),
                                      cmocka_unit_test(test_batch_of_one_row),
-                                     cmocka_unit_test(test_parts_of_a_batch_add_up),
+                                     cmocka_unit_test(test_lanes_of_a_batch_add_up),
                                      cmocka_unit_test(test_ready_slices_cover_the_gradients_once),
                                      cmocka_unit_test(test_running_averages),
                                      cmocka_unit_test(test_predict_and_evaluate)};

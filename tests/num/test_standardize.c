@@ -1,6 +1,6 @@
 #include <math.h>
 
-#include "allegrad/moments.h"
+#include "allegrad/fold.h"
 #include "allegrad/standardize.h"
 #include "cmocka_all.h"
 
@@ -42,7 +42,7 @@ static void test_parts_merge(void **state) {
   agd_row_moments(x, 11, C, parts);
   agd_row_moments(x, 0, C, parts + PART);
   agd_row_moments(x + 11 * C, ROWS - 11, C, parts + 2 * PART);
-  agd_moments_fold(3, C, parts, parts);
+  agd_fold_moments(3, C, PART, parts);
   for (int i = 0; i < PART; i++) assert_true(fabs(parts[i] - whole[i]) <= 1e-11 * fabs(whole[i]));
 }
 

@@ -67,7 +67,9 @@ static const char everything[] =
     "  init_weights: /x/y.weights.h5\n"
     "  batch_norm: {enabled: false, momentum: .9, epsilon: 1e-5, variance: unbiased}\n"
     "train: {\"loss\": \"mse\", optimizer: {name: sgd, learning_rate: 5., momentum: 9e-1, nesterov: true}, batch: 1,\n"
-    "        epochs: 2147483647, max_steps: 12, shuffle: none, seed: 18446744073709551615}\n"
+    "        epochs: 2147483647, max_steps: 12, shuffle: none, seed: 18446744073709551615,\n"
+    "        reproducible: 1}\n"
+    "comm: {exchange: buckets}\n"
     "checkpoint: {every_epochs: 0, keep: 0}\n"
     "log: {steps: 10, tensorboard: false, progress: off}\n"
     "...\n";
@@ -88,6 +90,7 @@ static void test_every_key_is_read(void **state) {
   assert_true(c.optimizer.learning_rate == 5 && c.optimizer.momentum == 0.9 && c.optimizer.nesterov);
   assert_true(c.batch == 1 && c.epochs == INT_MAX && c.max_steps == 12 && c.shuffle == AGD_SHUFFLE_NONE);
   assert_true(c.seed == UINT64_MAX && c.checkpoint_every_epochs == 0 && c.checkpoint_keep == 0);
+  assert_true(c.reproducible == 1 && c.exchange == AGD_EXCHANGE_BUCKETS);
   assert_true(c.log_steps == 10 && !c.tensorboard && c.progress == AGD_PROGRESS_OFF);
 }
 
@@ -248,7 +251,7 @@ static void test_bad_structure_is_refused_where_it_stands(void **state) {
       {"train: {momentum: 3}\n", "1:9", "did you mean train.optimizer.momentum?"},
       {"model: {qqqqqqqqqqqqq: 3}\n", "1:9", "unknown key model.qqqqqqqqqqqqq"},
       {"train:\n  batch: 3\n  accumulate: 2\n", "3:3", "unknown key train.accumulate"},
-      {"comm: {timeout: 3}\n", "1:1", "unknown key comm"},
+      {"cluster: {timeout: 3}\n", "1:1", "unknown key cluster"},
       {"train.batch: 3\n", "1:1", "unknown key train.batch: a section is a mapping"},
       {"Train: {batch: 3}\n", "1:1", "did you mean train?"},
       {"<<: {batch: 3}\n", "1:1", "unknown key <<"},
@@ -541,9 +544,12 @@ static void test_format_is_the_job_in_full(void **state) {
                             "  max_steps: 12\n"
                             "  shuffle: none\n"
                             "  seed: 18446744073709551615\n"
+                            "  reproducible: 1\n"
                             "checkpoint:\n"
                             "  every_epochs: 0\n"
                             "  keep: 0\n"
+                            "comm:\n"
+                            "  exchange: buckets\n"
                             "log:\n"
                             "  steps: 10\n"
                             "  tensorboard: false\n"
@@ -655,6 +661,8 @@ static void random_job(uint64_t seed, agd_config *c) {
   }
   c->batch = 1 + below(&s, INT_MAX), c->epochs = 1 + below(&s, INT_MAX), c->max_steps = below(&s, INT_MAX);
   c->shuffle = (agd_shuffle)below(&s, 2), c->seed = bits(&s);
+  c->reproducible = c->batch & -c->batch, c->exchange = (agd_exchange_way)below(&s, 4);
+  if (c->reproducible > 1024) c->reproducible = 0;
   c->checkpoint_every_epochs = below(&s, 5), c->checkpoint_keep = below(&s, 5), c->log_steps = below(&s, 5);
   c->tensorboard = below(&s, 2), c->progress = (agd_progress)below(&s, 4);
 }
@@ -735,7 +743,7 @@ static void test_the_reference_job_lists_every_key(void **state) {
       fail_msg("%s: \"%s\" is not beside it", path, kind + 6);
     count++;
   }
-  assert_int_equal(count, 31);
+  assert_int_equal(count, 33);
   free(keys), free(reference);
 }
 

@@ -98,7 +98,7 @@ static void expect_file(const char *path, const char *x, const char *y, uint64_t
     assert_int_equal(d->targets, targets);
     assert_int_equal(d->x_names.count, features);
     assert_int_equal(d->y_names.count, targets);
-    expect_rows(d, agd_slice(rows, world.size, world.rank));
+    expect_rows(d, agd_slice(rows, (uint64_t)world.size, (uint64_t)world.rank));
     for (int one = 0; one < world.size; one++)
       expect_rows(d, world.rank == one ? (agd_range){0, rows} : (agd_range){rows, 0});
     agd_dataset_close(&d);
@@ -416,7 +416,7 @@ static void refuse_cell(void **state, const char *y, double bad, uint64_t place,
   agd_dataset *d;
   agd_status st = {0};
   agd_real x[36], targets[9];
-  const agd_range mine = agd_slice(9, world.size, world.rank);
+  const agd_range mine = agd_slice(9, (uint64_t)world.size, (uint64_t)world.rank);
   assert_int_equal(agd_dataset_open(path, "x", "y", &world, &d, &st), AGD_OK);
   assert_int_equal(agd_dataset_read(d, mine.first, mine.count, x, targets, &st), AGD_EDATA);
   if (strstr(st.message, says) == NULL) fail_msg("\"%s\" does not say \"%s\"", st.message, says);

@@ -23,9 +23,9 @@ static void assert_filled(const agd_rows *rows) {
 }
 
 /* Blocks in file order -> epoch 0 -> epoch 1 -> another batch size, each row at its place every time. */
-static void check(uint64_t n, uint64_t batch) {
+static void check(uint64_t n, uint64_t batch, agd_lanes lanes) {
   agd_status st = {0};
-  const agd_shard_plan blocks = {n, n, world.size}, plan = {n, batch, world.size}, other = {n, batch + 3, world.size};
+  const agd_shard_plan blocks = {n, n, lanes}, plan = {n, batch, lanes}, other = {n, batch + 3, lanes};
   const agd_permutation file = agd_permutation_identity(n), first = agd_epoch_order(n, 1, 5, 0),
                         second = agd_epoch_order(n, 1, 5, 1);
   agd_rows rows[4];
@@ -45,7 +45,10 @@ static void test_rows_reach_their_places(void **state) {
   (void)state;
   const uint64_t n[] = {1, 2, 3, 5, 32, 33, 100, 1001}, batch[] = {1, 2, 7, 32, 2000};
   for (size_t i = 0; i < sizeof n / sizeof *n; i++)
-    for (size_t j = 0; j < sizeof batch / sizeof *batch; j++) check(n[i], batch[j]);
+    for (size_t j = 0; j < sizeof batch / sizeof *batch; j++) {
+      check(n[i], batch[j], agd_lanes_of_ranks((uint64_t)world.size));
+      check(n[i], batch[j], agd_lanes_fixed(8, (uint64_t)world.size));
+    }
 }
 
 static const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows_reach_their_places)};

@@ -1,0 +1,132 @@
+/* The product of a dense layer in GNU vector extensions. Each product_<isa>.c compiles this file for its instruction
+ * set.
+ *
+ * A tile of C stays in registers while the inner index runs: a row of B is loaded, the elements of A are broadcast.
+ * Every element of C is one chain of multiply-adds in the order of the inner index (of its lane), whatever the tile it
+ * falls into: its bits do not depend on how many rows and columns are computed beside it. */
+#include "product_set.h"
+
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#define ROWS_WIDE 14 /* rows of a tile two vectors wide: 28 sums and 2 of B in 32 registers */
+#elif defined(__AVX2__)
+#define VECTOR_BYTES 32
+#define ROWS_WIDE 6 /* 12 sums, 2 of B and 1 of A in 16 registers */
+#else
+#define VECTOR_BYTES 16
+#define ROWS_WIDE 6
+#endif
+#define ROWS_NARROW (2 * ROWS_WIDE) /* rows of a tile one vector wide */
+
+#define LANES (VECTOR_BYTES / sizeof(agd_real))
+
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 28")
+#endif
+#define FOR_SUMS UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t v = 0; v < vectors; v++)
+
+typedef agd_real vec __attribute__((vector_size(VECTOR_BYTES)));
+
+INLINE vec load(const agd_real *p) {
+  vec v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+INLINE void store(agd_real *p, vec v) { memcpy(p, &v, sizeof v); }
+
+/* c = a b for a tile of `rows` rows and `vectors` vectors of columns, of which the first `cols` columns exist. The
+ * lanes' sums are added by a binary tree, as a counter carries: after lane l as many pairs are complete as l has
+ * trailing ones. */
+INLINE void tile(size_t rows, size_t vectors, const agd_product_operands *p, const agd_real *a, const agd_real *b,
+                 agd_real *c, size_t cols) {
+  vec sum[ROWS_NARROW][2], partial[AGD_LANE_LEVELS][ROWS_NARROW][2];
+  const size_t a_row = p->a_row, a_inner = p->a_inner, ldb = p->ldb, lanes = p->lanes;
+  size_t lane = 0;
+  do {
+    FOR_SUMS sum[i][v] = (vec){0};
+    const agd_real *a_k = a + lane * p->lane_width * a_inner, *b_k = b + lane * p->lane_width * ldb;
+    for (size_t k = p->lane_inner[lane]; k > 0; k--, a_k += a_inner, b_k += ldb) {
+      vec row[2];
+      UNROLL for (size_t v = 0; v < vectors; v++) row[v] = load(b_k + v * LANES);
+      FOR_SUMS sum[i][v] += (a_k[i * a_row] - (vec){0}) * row[v];
+    }
+    if (lanes == 1) break;
+    size_t level = 0;
+    for (size_t carry = lane; carry & 1; carry >>= 1, level++) FOR_SUMS sum[i][v] = partial[level][i][v] + sum[i][v];
+    FOR_SUMS partial[level][i][v] = sum[i][v];
+  } while (++lane < lanes);
+  if (cols == vectors * LANES) {
+    FOR_SUMS store(c + i * p->ldc + v * LANES, sum[i][v]);
+  } else {
+    UNROLL for (size_t i = 0; i < rows; i++) {
+      agd_real line[2 * LANES];
+      UNROLL for (size_t v = 0; v < vectors; v++) store(line + v * LANES, sum[i][v]);
+      memcpy(c + i * p->ldc, line, cols * sizeof *c);
+    }
+  }
+}
+
+typedef void tile_function(const agd_product_operands *p, const agd_real *a, const agd_real *b, agd_real *c,
+                           size_t cols);
+
+#define TILE(rows, vectors)                                                                                            \
+  static __attribute__((noinline)) void tile_##rows##_##vectors(const agd_product_operands *p, const agd_real *a,      \
+                                                                const agd_real *b, agd_real *c, size_t cols) {         \
+    tile(rows, vectors, p, a, b, c, cols);                                                                             \
+  }
+
+TILE(1, 2)
+TILE(2, 2)
+TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2) TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1) TILE(7, 1)
+    TILE(8, 1) TILE(9, 1) TILE(10, 1) TILE(11, 1) TILE(12, 1)
+#if ROWS_WIDE == 14
+        TILE(7, 2) TILE(8, 2) TILE(9, 2) TILE(10, 2) TILE(11, 2) TILE(12, 2) TILE(13, 2) TILE(14, 2) TILE(13, 1)
+            TILE(14, 1) TILE(15, 1) TILE(16, 1) TILE(17, 1) TILE(18, 1) TILE(19, 1) TILE(20, 1) TILE(21, 1) TILE(22, 1)
+                TILE(23, 1) TILE(24, 1) TILE(25, 1) TILE(26, 1) TILE(27, 1) TILE(28, 1)
+#endif
+
+                    static tile_function *const WIDE[ROWS_WIDE] = {
+                        tile_1_2, tile_2_2, tile_3_2, tile_4_2,  tile_5_2,  tile_6_2,
+#if ROWS_WIDE == 14
+                        tile_7_2, tile_8_2, tile_9_2, tile_10_2, tile_11_2, tile_12_2, tile_13_2, tile_14_2,
+#endif
+};
+
+static tile_function *const NARROW[ROWS_NARROW] = {
+    tile_1_1,  tile_2_1,  tile_3_1,  tile_4_1,  tile_5_1,  tile_6_1,  tile_7_1,  tile_8_1,
+    tile_9_1,  tile_10_1, tile_11_1, tile_12_1,
+#if ROWS_WIDE == 14
+    tile_13_1, tile_14_1, tile_15_1, tile_16_1, tile_17_1, tile_18_1, tile_19_1, tile_20_1,
+    tile_21_1, tile_22_1, tile_23_1, tile_24_1, tile_25_1, tile_26_1, tile_27_1, tile_28_1,
+#endif
+};
+
+/* All rows of the columns [j, j + cols): as few tiles as hold them, of heights that differ by one at most. */
+INLINE void column_panel(const agd_product_operands *p, size_t j, size_t cols, tile_function *const *function,
+                         size_t tallest) {
+  const size_t tiles = (p->rows + tallest - 1) / tallest;
+  for (size_t t = 0, i = 0; t < tiles; t++) {
+    const size_t rows = p->rows / tiles + (t < p->rows % tiles);
+    function[rows - 1](p, p->a + i * p->a_row, p->b + j, p->c + i * p->ldc + j, cols);
+    i += rows;
+  }
+}
+
+INLINE void product(const agd_product_operands *p) {
+  for (size_t j = 0; j < p->cols;) {
+    const size_t left = p->cols - j;
+    const size_t cols = left > LANES ? (left < 2 * LANES ? left : 2 * LANES) : left;
+    if (left > LANES)
+      column_panel(p, j, cols, WIDE, ROWS_WIDE);
+    else
+      column_panel(p, j, cols, NARROW, ROWS_NARROW);
+    j += cols;
+  }
+}
