@@ -52,7 +52,7 @@ libraries() {
     echo "$1 is included by ${found//$'\n'/, }"
     bad=1
   }
-  uses 'cblas.h|libxsmm.h' 'src/num/gemm.c|src/cli/bench.c'
+  uses 'cblas.h|libxsmm.h' 'src/num/gemm.c'
   uses 'mpi.h' 'include/allegrad/comm.h|src/cli/main.c'
   uses 'hdf5.h' 'src/world/.*|include/allegrad/(h5|training).h'
   return $bad

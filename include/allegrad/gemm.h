@@ -63,7 +63,7 @@ void agd_gemm_reference(const agd_gemm *g, const agd_real *a, const agd_real *b,
 /** Name of the BLAS kernel set that OpenBLAS chose for this CPU, e.g. "Zen". Static storage. */
 const char *agd_gemm_blas_kernel(void);
 
-/** Versions and targets of the libraries in one line, e.g. "OpenBLAS 0.3.21 (Zen), libxsmm 1.17 (clx)". Writes at most
+/** Version and kernel set of the BLAS, e.g. "OpenBLAS 0.3.21 (Zen)". Writes at most
  * size bytes into text and returns text. */
 const char *agd_gemm_describe(char *text, size_t size);
 

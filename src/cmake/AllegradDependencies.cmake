@@ -38,8 +38,6 @@ allegrad_lib(csv csv.h csv libcsv-dev)
 
 # Optional: without it OpenBLAS computes every product. Static in Debian; its own BLAS calls are OpenBLAS's.
 pkg_check_modules(XSMM QUIET IMPORTED_TARGET GLOBAL libxsmm)
-if(XSMM_FOUND)
-  message(STATUS "libxsmm ${XSMM_VERSION}: small matrix products are compiled at run time")
-else()
-  message(STATUS "libxsmm was not found: OpenBLAS computes every product. Debian: apt-get install libxsmm-dev")
+if(NOT XSMM_FOUND)
+  message(STATUS "libxsmm was not found: the benchmark compares with OpenBLAS alone. Debian: apt-get install libxsmm-dev")
 endif()
