@@ -36,7 +36,7 @@ endif()
 allegrad_pkg(ISAL libisal libisal-dev)
 allegrad_lib(csv csv.h csv libcsv-dev)
 
-# Optional: without it OpenBLAS computes every product. Static in Debian; its own BLAS calls are OpenBLAS's.
+# Optional, for the benchmark. Static in Debian; its own BLAS calls are OpenBLAS's.
 pkg_check_modules(XSMM QUIET IMPORTED_TARGET GLOBAL libxsmm)
 if(NOT XSMM_FOUND)
   message(STATUS "libxsmm was not found: the benchmark compares with OpenBLAS alone. Debian: apt-get install libxsmm-dev")
