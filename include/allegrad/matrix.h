@@ -1,6 +1,7 @@
 /** @file matrix.h
- * A borrowed view of a row-major matrix. Activations are feature-major, [features, batch]: a row is one feature over
- * the batch, contiguous; the leading dimension is padded so that every row starts on a cache line.
+ * How matrices lie in memory. Activations are feature-major, [features, batch]: a row is one feature over the batch,
+ * contiguous; element (i, j) is data[i * ld + j], with a leading dimension ld that lets every row start on a cache
+ * line.
  */
 #ifndef ALLEGRAD_MATRIX_H
 #define ALLEGRAD_MATRIX_H
@@ -8,18 +9,6 @@
 #include <stddef.h>
 
 #include "allegrad/real.h"
-
-/** Borrowed: never owns `data`. Element (i, j) is data[i * ld + j]; ld >= cols. */
-typedef struct agd_matrix {
-  agd_real *data;
-  size_t rows, cols;
-  size_t ld; /**< distance between rows, in elements */
-} agd_matrix;
-
-/** A view of `data` as rows x cols with leading dimension ld. */
-static inline agd_matrix agd_matrix_view(agd_real *data, size_t rows, size_t cols, size_t ld) {
-  return (agd_matrix){data, rows, cols, ld};
-}
 
 /** The leading dimension that rows of `cols` elements get: padded to a cache line, and moved off large powers of two,
  * whose rows would all fall into the same cache sets. */

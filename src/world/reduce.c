@@ -18,35 +18,6 @@ static bool has_window(const agd_reduce *r) { return r->window != NULL; }
 /* One rank and one lane: there is nothing to sum. */
 static bool alone(const agd_reduce *r) { return r->lanes.count == 1; }
 
-/* Lists all runs, and the merges of fold.h's tree that are left between them. */
-static agd_code make_plan(agd_reduce *r, agd_status *st) {
-  fold_plan *p = &r->plan;
-  for (uint64_t rank = 0; rank < r->lanes.ranks; rank++) p->run_count += agd_lanes_runs(&r->lanes, rank);
-  size_t *run_at = NULL; /* [lanes]: 1 + the run that starts there, else 0 */
-  const char *what = "the order of the sums";
-  AGD_TRY(agd_allocate(p->run_count, sizeof *p->run_rank, what, (void **)&p->run_rank, st));
-  AGD_TRY(agd_allocate(p->run_count, sizeof *p->into, what, (void **)&p->into, st));
-  AGD_TRY(agd_allocate(p->run_count, sizeof *p->from, what, (void **)&p->from, st));
-  AGD_TRY(agd_allocate(r->lanes.count, sizeof *run_at, what, (void **)&run_at, st));
-  size_t runs = 0, merges = 0;
-  for (uint64_t rank = 0; rank < r->lanes.ranks; rank++) {
-    for (uint64_t i = 0; i < agd_lanes_runs(&r->lanes, rank); i++) {
-      p->run_rank[runs] = rank;
-      run_at[agd_lanes_run(&r->lanes, rank, i).first] = ++runs;
-    }
-  }
-  for (size_t width = 1; width < r->lanes.count; width *= 2) {
-    for (size_t into = 0; into + width < r->lanes.count; into += 2 * width) {
-      if (run_at[into + width] == 0) continue; /* both lie within one run */
-      p->into[merges] = run_at[into] - 1;
-      p->from[merges++] = run_at[into + width] - 1;
-    }
-  }
-  AGD_REQUIRE(merges + 1 == runs);
-  agd_release(&run_at);
-  return AGD_OK;
-}
-
 static size_t widest_input(const agd_model *model) {
   size_t widest = 0;
   for (size_t l = 0; l < model->layer_count; l++) {
@@ -61,7 +32,7 @@ static agd_code allocate(agd_reduce *r, agd_status *st) {
   r->capacity = 1 + 2 * widest > SMALLEST_CAPACITY ? 1 + 2 * widest : SMALLEST_CAPACITY;
   if (r->capacity > INT_MAX / r->lanes.count)
     return agd_fail(st, AGD_EDATA, "the statistics of a layer of %zu features do not fit one MPI message", widest);
-  AGD_TRY(make_plan(r, st));
+  AGD_TRY(agd_reduce_plan(r, st));
   const char *what = "the reductions";
   AGD_TRY(agd_allocate(r->lanes.count, r->capacity * sizeof(double), what, (void **)&r->gathered, st));
   AGD_TRY(agd_allocate(ranks, sizeof *r->count, what, (void **)&r->count, st));
@@ -218,27 +189,6 @@ void agd_reduce_sum(agd_reduce *reduce, double *values, size_t n) {
 }
 
 /* ---- gradients ---- */
-
-agd_range agd_reduce_slice(size_t total, size_t parts, size_t part) {
-  const size_t line = AGD_ALIGN / sizeof(agd_real);
-  const agd_range lines = agd_slice(total / line, parts, part); /* totals are whole lines: model.c places tensors so */
-  return (agd_range){.first = lines.first * line, .count = lines.count * line};
-}
-
-void agd_reduce_fold(agd_reduce *r, size_t offset, size_t count, agd_real *to) {
-  const fold_plan *p = &r->plan;
-  for (size_t done = 0; done < count; done += FOLD_BLOCK) {
-    const size_t n = count - done < FOLD_BLOCK ? count - done : FOLD_BLOCK;
-    for (size_t run = 0; run < p->run_count; run++)
-      memcpy(r->scratch + run * FOLD_BLOCK, r->run[run] + offset + done, n * sizeof *to);
-    for (size_t m = 0; m + 1 < p->run_count; m++) {
-      agd_real *restrict into = r->scratch + p->into[m] * FOLD_BLOCK;
-      const agd_real *restrict from = r->scratch + p->from[m] * FOLD_BLOCK;
-      for (size_t i = 0; i < n; i++) into[i] += from[i];
-    }
-    memcpy(to + done, r->scratch, n * sizeof *to);
-  }
-}
 
 /* Fixed lanes by messages: every rank is sent its share of all runs, folds it in order, and all shares are gathered. */
 static void fold_by_messages(agd_reduce *r) {

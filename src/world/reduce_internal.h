@@ -1,4 +1,5 @@
-/* What the reduction's files share: reduce.c (interface and plain collectives), reduce_window.c (shared memory). */
+/* What the reduction's files share: reduce.c (interface and plain collectives), reduce_window.c (shared memory),
+ * reduce_fold.c (the order of the sums). */
 #ifndef ALLEGRAD_REDUCE_INTERNAL_H
 #define ALLEGRAD_REDUCE_INTERNAL_H
 
@@ -56,6 +57,9 @@ struct agd_reduce {
 };
 
 enum { FOLD_BLOCK = 256 };
+
+/* Lists all runs, and the merges of fold.h's tree that are left between them, in reduce->plan. */
+agd_code agd_reduce_plan(agd_reduce *reduce, agd_status *st);
 
 /* The part of [0, total) that is share `part` of `parts`, in whole cache lines. */
 agd_range agd_reduce_slice(size_t total, size_t parts, size_t part);

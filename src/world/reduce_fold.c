@@ -1,0 +1,55 @@
+/* In which order gradients are added, and by whom. */
+#include "reduce_internal.h"
+
+#include <string.h>
+
+#include "allegrad/memory.h"
+
+agd_code agd_reduce_plan(agd_reduce *r, agd_status *st) {
+  fold_plan *p = &r->plan;
+  for (uint64_t rank = 0; rank < r->lanes.ranks; rank++) p->run_count += agd_lanes_runs(&r->lanes, rank);
+  size_t *run_at = NULL; /* [lanes]: 1 + the run that starts there, else 0 */
+  const char *what = "the order of the sums";
+  AGD_TRY(agd_allocate(p->run_count, sizeof *p->run_rank, what, (void **)&p->run_rank, st));
+  AGD_TRY(agd_allocate(p->run_count, sizeof *p->into, what, (void **)&p->into, st));
+  AGD_TRY(agd_allocate(p->run_count, sizeof *p->from, what, (void **)&p->from, st));
+  AGD_TRY(agd_allocate(r->lanes.count, sizeof *run_at, what, (void **)&run_at, st));
+  size_t runs = 0, merges = 0;
+  for (uint64_t rank = 0; rank < r->lanes.ranks; rank++) {
+    for (uint64_t i = 0; i < agd_lanes_runs(&r->lanes, rank); i++) {
+      p->run_rank[runs] = rank;
+      run_at[agd_lanes_run(&r->lanes, rank, i).first] = ++runs;
+    }
+  }
+  for (size_t width = 1; width < r->lanes.count; width *= 2) {
+    for (size_t into = 0; into + width < r->lanes.count; into += 2 * width) {
+      if (run_at[into + width] == 0) continue; /* both lie within one run */
+      p->into[merges] = run_at[into] - 1;
+      p->from[merges++] = run_at[into + width] - 1;
+    }
+  }
+  AGD_REQUIRE(merges + 1 == runs);
+  agd_release(&run_at);
+  return AGD_OK;
+}
+
+agd_range agd_reduce_slice(size_t total, size_t parts, size_t part) {
+  const size_t line = AGD_ALIGN / sizeof(agd_real);
+  const agd_range lines = agd_slice(total / line, parts, part); /* totals are whole lines: model.c places tensors so */
+  return (agd_range){.first = lines.first * line, .count = lines.count * line};
+}
+
+void agd_reduce_fold(agd_reduce *r, size_t offset, size_t count, agd_real *to) {
+  const fold_plan *p = &r->plan;
+  for (size_t done = 0; done < count; done += FOLD_BLOCK) {
+    const size_t n = count - done < FOLD_BLOCK ? count - done : FOLD_BLOCK;
+    for (size_t run = 0; run < p->run_count; run++)
+      memcpy(r->scratch + run * FOLD_BLOCK, r->run[run] + offset + done, n * sizeof *to);
+    for (size_t m = 0; m + 1 < p->run_count; m++) {
+      agd_real *restrict into = r->scratch + p->into[m] * FOLD_BLOCK;
+      const agd_real *restrict from = r->scratch + p->from[m] * FOLD_BLOCK;
+      for (size_t i = 0; i < n; i++) into[i] += from[i];
+    }
+    memcpy(to + done, r->scratch, n * sizeof *to);
+  }
+}
