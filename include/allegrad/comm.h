@@ -42,8 +42,8 @@ agd_code agd_comm_check_launcher(const agd_comm *comm, agd_status *st);
  * text. Not collective; also before MPI_Init. */
 const char *agd_comm_describe(char *text, size_t size);
 
-/** The rank that the launcher's environment gives this process, 0 when it says nothing: for what is printed without MPI.
- * Not collective. */
+/** The rank that the launcher's environment gives this process, 0 when it says nothing: for what is printed without
+ * MPI. Not collective. */
 long agd_comm_launched_rank(void);
 
 /** Agrees on an outcome: if any rank's status failed, all ranks return the code of the lowest failing rank, and every

@@ -47,6 +47,7 @@ typedef struct agd_config {
   uint64_t checkpoint_every_epochs, checkpoint_keep;
 
   agd_exchange_way exchange;
+  uint64_t check_every;
 
   uint64_t log_steps;
   bool tensorboard;

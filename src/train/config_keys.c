@@ -86,6 +86,8 @@ const agd_key agd_config_keys[] = {
      .help = "the newest so many checkpoints stay; 0 for all"},
 
     SECTION("comm", "what travels between ranks"),
+    {"comm.check_every", AGD_KIND_INTEGER, FIELD(check_every), .least = 0, .most = COUNT_MAX, .fallback = "0",
+     .help = "compare the ranks' weights every so many steps; after every epoch they are compared anyway"},
     {"comm.exchange", AGD_KIND_CHOICE, FIELD(exchange), .fallback = "auto",
      .choices = NAMES([AGD_EXCHANGE_AUTO] = "auto", [AGD_EXCHANGE_ALLREDUCE] = "allreduce",
                       [AGD_EXCHANGE_BUCKETS] = "buckets", [AGD_EXCHANGE_WINDOW] = "window"),

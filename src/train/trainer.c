@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "allegrad/checkpoint.h"
+#include "allegrad/replicas.h"
 #include "allegrad/weights.h"
 #include "trainer_internal.h"
 
@@ -82,6 +83,10 @@ static void train_epoch(agd_trainer *t, agd_run *run, agd_status *st) {
     note_losses(t);
     const bool last = s + 1 == steps || steps_exhausted(t);
     if (last || t->window_count == LOSS_WINDOW) share_losses(t, s, run, st);
+    const uint64_t every = t->config.check_every;
+    if (every > 0 && t->training.step % every == 0 &&
+        agd_replicas_check(t->comm, t->model, t->training.step, st) != AGD_OK)
+      break;
     agd_progress_step(t->meter, t->epoch_rows > 0 ? t->epoch_loss / (double)t->epoch_rows : NAN);
     if (last) break;
   }
@@ -154,6 +159,7 @@ static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_stat
   AGD_TRY(arrange_rows(t, epoch, st));
   const double start = now();
   train_epoch(t, run, st);
+  if (st->code != AGD_EDIVERGED) AGD_TRY(agd_replicas_check(t->comm, t->model, t->training.step, st));
   if (st->code != AGD_EDIVERGED && !weights_are_finite(t->model))
     agd_fail(st, AGD_EDIVERGED, "the training diverged: a weight is no finite number any more after step %llu",
              (unsigned long long)t->training.step);

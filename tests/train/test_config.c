@@ -69,7 +69,7 @@ static const char everything[] =
     "train: {\"loss\": \"mse\", optimizer: {name: sgd, learning_rate: 5., momentum: 9e-1, nesterov: true}, batch: 1,\n"
     "        epochs: 2147483647, max_steps: 12, shuffle: none, seed: 18446744073709551615,\n"
     "        reproducible: 1}\n"
-    "comm: {exchange: buckets}\n"
+    "comm: {check_every: 5, exchange: buckets}\n"
     "checkpoint: {every_epochs: 0, keep: 0}\n"
     "log: {steps: 10, tensorboard: false, progress: off}\n"
     "...\n";
@@ -90,7 +90,7 @@ static void test_every_key_is_read(void **state) {
   assert_true(c.optimizer.learning_rate == 5 && c.optimizer.momentum == 0.9 && c.optimizer.nesterov);
   assert_true(c.batch == 1 && c.epochs == INT_MAX && c.max_steps == 12 && c.shuffle == AGD_SHUFFLE_NONE);
   assert_true(c.seed == UINT64_MAX && c.checkpoint_every_epochs == 0 && c.checkpoint_keep == 0);
-  assert_true(c.reproducible == 1 && c.exchange == AGD_EXCHANGE_BUCKETS);
+  assert_true(c.reproducible == 1 && c.exchange == AGD_EXCHANGE_BUCKETS && c.check_every == 5);
   assert_true(c.log_steps == 10 && !c.tensorboard && c.progress == AGD_PROGRESS_OFF);
 }
 
@@ -549,6 +549,7 @@ static void test_format_is_the_job_in_full(void **state) {
                             "  every_epochs: 0\n"
                             "  keep: 0\n"
                             "comm:\n"
+                            "  check_every: 5\n"
                             "  exchange: buckets\n"
                             "log:\n"
                             "  steps: 10\n"
@@ -662,6 +663,7 @@ static void random_job(uint64_t seed, agd_config *c) {
   c->batch = 1 + below(&s, INT_MAX), c->epochs = 1 + below(&s, INT_MAX), c->max_steps = below(&s, INT_MAX);
   c->shuffle = (agd_shuffle)below(&s, 2), c->seed = bits(&s);
   c->reproducible = c->batch & -c->batch, c->exchange = (agd_exchange_way)below(&s, 4);
+  c->check_every = below(&s, 5);
   if (c->reproducible > 1024) c->reproducible = 0;
   c->checkpoint_every_epochs = below(&s, 5), c->checkpoint_keep = below(&s, 5), c->log_steps = below(&s, 5);
   c->tensorboard = below(&s, 2), c->progress = (agd_progress)below(&s, 4);
@@ -743,7 +745,7 @@ static void test_the_reference_job_lists_every_key(void **state) {
       fail_msg("%s: \"%s\" is not beside it", path, kind + 6);
     count++;
   }
-  assert_int_equal(count, 33);
+  assert_int_equal(count, 34);
   free(keys), free(reference);
 }
 
