@@ -32,8 +32,21 @@ agd_code agd_rows_create(const agd_comm *comm, const agd_shard_plan *plan, const
 /** Releases the arrays. Not collective. */
 void agd_rows_clear(agd_rows *rows);
 
-/** Fills `to` (its plan and order say who needs what) from `from`: the same rows in another order, each sent once and
- * straight from place to place (no packed copy). Collective on comm; the outcome is agreed (AGD_OK or AGD_EDATA). */
-agd_code agd_rows_redistribute(const agd_comm *comm, const agd_rows *from, agd_rows *to, agd_status *st);
+/** Rows on their way. */
+typedef struct agd_transfer agd_transfer;
+
+/** Starts to fill `to` (its plan and order say who needs what) from `from`: the same rows in another order, each sent
+ * once and straight from place to place (no packed copy). Until agd_transfer_finish, `from` may be read and `to` may
+ * not be touched; both must stay. Collective on comm; the outcome is agreed.
+ * @param out  NULL on failure
+ * @return AGD_OK or AGD_EDATA (memory) */
+agd_code agd_transfer_start(const agd_comm *comm, const agd_rows *from, agd_rows *to, agd_transfer **out,
+                            agd_status *st);
+
+/** Lets MPI go on with a transfer; NULL is fine. Not collective. */
+void agd_transfer_poke(agd_transfer *transfer);
+
+/** Waits until all rows have arrived, releases the transfer and nulls the pointer; NULL is fine. Collective. */
+void agd_transfer_finish(agd_transfer **transfer);
 
 #endif

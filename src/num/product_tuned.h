@@ -85,8 +85,9 @@ typedef void tile_function(const agd_product_operands *p, const agd_real *a, con
 TILE(1, 2)
 TILE(2, 2)
 TILE(3, 2)
-TILE(4, 2) TILE(5, 2) TILE(6, 2) TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1) TILE(7, 1) TILE(8, 1)
-    TILE(9, 1) TILE(10, 1) TILE(11, 1) TILE(12, 1)
+TILE(4, 2)
+TILE(5, 2) TILE(6, 2) TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1) TILE(7, 1) TILE(8, 1) TILE(9, 1)
+    TILE(10, 1) TILE(11, 1) TILE(12, 1)
 #if ROWS_WIDE == 14
         TILE(7, 2) TILE(8, 2) TILE(9, 2) TILE(10, 2) TILE(11, 2) TILE(12, 2) TILE(13, 2) TILE(14, 2) TILE(13, 1)
             TILE(14, 1) TILE(15, 1) TILE(16, 1) TILE(17, 1) TILE(18, 1) TILE(19, 1) TILE(20, 1) TILE(21, 1) TILE(22, 1)

@@ -10,6 +10,9 @@
 #include "allegrad/weights.h"
 #include "trainer_internal.h"
 
+/* The next rows travel during the last 1/TRAVEL_SHARE of an epoch. */
+enum { TRAVEL_SHARE = 8 };
+
 static double now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -73,14 +76,34 @@ static void share_losses(agd_trainer *t, uint64_t last, agd_run *run, agd_status
   t->window_count = 0;
 }
 
+/* Sends for the rows of the next epoch, if there will be one: they travel while the last steps of this one run. Without
+ * shuffling rows stay where they are. Collective; the outcome is agreed. */
+static agd_code send_for_rows(agd_trainer *t, uint64_t next_epoch, agd_status *st) {
+  if (next_epoch >= t->config.epochs || t->config.shuffle != AGD_SHUFFLE_GLOBAL) return AGD_OK;
+  const agd_permutation order = agd_epoch_order(t->plan.rows, true, t->config.seed, next_epoch);
+  AGD_TRY(agd_rows_create(t->comm, &t->plan, &order, t->rows.features, t->rows.targets, &t->next_rows, st));
+  return agd_transfer_start(t->comm, &t->rows, &t->next_rows, &t->transfer, st);
+}
+
+/* Waits for the rows of the next epoch and lets go of those of this one. */
+static void receive_rows(agd_trainer *t) {
+  if (t->transfer == NULL) return;
+  agd_transfer_finish(&t->transfer);
+  agd_rows_clear(&t->rows);
+  t->rows = t->next_rows;
+  t->next_rows = (agd_rows){0};
+}
+
 /* The steps of one epoch, or what max_steps leaves of it. */
-static void train_epoch(agd_trainer *t, agd_run *run, agd_status *st) {
-  const uint64_t steps = agd_plan_steps(&t->plan);
+static void train_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_status *st) {
+  const uint64_t steps = agd_plan_steps(&t->plan), departure = steps - steps / TRAVEL_SHARE - 1;
   t->epoch_loss = 0;
   t->epoch_rows = 0;
   for (uint64_t s = 0; s < steps && st->code != AGD_EDIVERGED; s++) {
+    if (s == departure && send_for_rows(t, epoch + 1, st) != AGD_OK) break;
     train_step(t, s);
     note_losses(t);
+    agd_transfer_poke(t->transfer);
     const bool last = s + 1 == steps || steps_exhausted(t);
     if (last || t->window_count == LOSS_WINDOW) share_losses(t, s, run, st);
     const uint64_t every = t->config.check_every;
@@ -104,22 +127,6 @@ static double validate(agd_trainer *t) {
   double loss = 0;
   for (size_t p = 0; p < t->piece_count; p++) loss += t->piece_losses[p];
   return loss / (double)v->plan.rows;
-}
-
-/* Brings the rows of this epoch here. The first epoch's came with the trainer; without shuffling they stay. */
-static agd_code arrange_rows(agd_trainer *t, uint64_t epoch, agd_status *st) {
-  if (epoch == 0 || t->config.shuffle != AGD_SHUFFLE_GLOBAL) return AGD_OK;
-  const agd_permutation order = agd_epoch_order(t->plan.rows, true, t->config.seed, epoch);
-  agd_rows next = {0};
-  AGD_TRY(agd_rows_create(t->comm, &t->plan, &order, t->rows.features, t->rows.targets, &next, st));
-  const agd_code code = agd_rows_redistribute(t->comm, &t->rows, &next, st);
-  if (code == AGD_OK) {
-    agd_rows_clear(&t->rows);
-    t->rows = next;
-  } else {
-    agd_rows_clear(&next);
-  }
-  return code;
 }
 
 static bool weights_are_finite(const agd_model *model) {
@@ -156,9 +163,9 @@ static agd_code record_epoch(agd_trainer *t, const agd_epoch_metrics *metrics, b
 
 /* One epoch from rows to record. The outcome is agreed. */
 static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_status *st) {
-  AGD_TRY(arrange_rows(t, epoch, st));
   const double start = now();
-  train_epoch(t, run, st);
+  train_epoch(t, epoch, run, st);
+  receive_rows(t);
   if (st->code != AGD_EDIVERGED) AGD_TRY(agd_replicas_check(t->comm, t->model, t->training.step, st));
   if (st->code != AGD_EDIVERGED && !weights_are_finite(t->model))
     agd_fail(st, AGD_EDIVERGED, "the training diverged: a weight is no finite number any more after step %llu",

@@ -26,9 +26,11 @@ struct agd_trainer {
 
   agd_lanes lanes;
   agd_shard_plan plan;
-  agd_rows rows;         /* this rank's training rows in the order of the epoch */
-  agd_rows validation;   /* this rank's validation rows, in file order */
-  agd_training training; /* what a checkpoint tells: counters, names, standardisation, history */
+  agd_rows rows;          /* this rank's training rows in the order of the epoch */
+  agd_rows next_rows;     /* those of the next epoch, while they arrive */
+  agd_transfer *transfer; /* NULL while none are on their way */
+  agd_rows validation;    /* this rank's validation rows, in file order */
+  agd_training training;  /* what a checkpoint tells: counters, names, standardisation, history */
 
   size_t piece_count;   /* pieces of the validation rows */
   double *piece_losses; /* [piece_count] */

@@ -167,7 +167,8 @@ static agd_code fill(agd_trainer *t, agd_dataset *data, agd_status *st) {
         agd_epoch_order(t->plan.rows, t->config.shuffle == AGD_SHUFFLE_GLOBAL, t->config.seed, 0);
     code = agd_rows_create(t->comm, &t->plan, &order, data->features, data->targets, &t->rows, st);
   }
-  if (code == AGD_OK) code = agd_rows_redistribute(t->comm, &blocks, &t->rows, st);
+  if (code == AGD_OK) code = agd_transfer_start(t->comm, &blocks, &t->rows, &t->transfer, st);
+  agd_transfer_finish(&t->transfer);
   agd_rows_clear(&blocks);
   return code;
 }
@@ -195,6 +196,7 @@ void agd_trainer_destroy(agd_trainer **trainer) {
   if (t == NULL) return;
   agd_training_clear(&t->training);
   agd_rows_clear(&t->validation);
+  agd_rows_clear(&t->next_rows);
   agd_rows_clear(&t->rows);
   agd_release(&t->window);
   agd_release(&t->lane_losses);

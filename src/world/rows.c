@@ -2,6 +2,7 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "allegrad/memory.h"
 
@@ -110,29 +111,80 @@ static void free_types(const agd_comm *comm, side *s) {
     if (s->count[r] > 0) MPI_Type_free(&s->type[r]);
 }
 
-static void exchange(const agd_comm *comm, side *send, side *receive, const agd_rows *from, agd_rows *to, size_t width,
-                     const agd_real *source, agd_real *destination) {
-  build_types(comm, from->count, width, send);
-  build_types(comm, to->count, width, receive);
-  MPI_Alltoallw(source, send->count, send->zero, send->type, destination, receive->count, receive->zero, receive->type,
-                comm->mpi);
-  free_types(comm, send);
-  free_types(comm, receive);
+/* x and y are two exchanges with the same moves. */
+enum { PARTS = 2 };
+
+struct agd_transfer {
+  const agd_comm *comm;
+  struct part {
+    side send, receive;
+    MPI_Request request;
+  } part[PARTS];
+};
+
+static void clear_transfer(agd_transfer **transfer) {
+  for (int p = 0; p < PARTS; p++) {
+    clear_side(&(*transfer)->part[p].send);
+    clear_side(&(*transfer)->part[p].receive);
+  }
+  agd_release(transfer);
 }
 
-agd_code agd_rows_redistribute(const agd_comm *comm, const agd_rows *from, agd_rows *to, agd_status *st) {
-  side send = {0}, receive = {0};
-  if (allocate_side(comm, from->count, &send, st) == AGD_OK) allocate_side(comm, to->count, &receive, st);
-  const agd_code code = agd_comm_agree(comm, st);
-  if (code == AGD_OK) {
-    find_moves(comm, from, to, send.moves);
-    find_moves(comm, to, from, receive.moves);
-    qsort(send.moves, from->count, sizeof *send.moves, by_index_there);
-    qsort(receive.moves, to->count, sizeof *receive.moves, by_index_here);
-    exchange(comm, &send, &receive, from, to, from->features, from->x, to->x);
-    exchange(comm, &send, &receive, from, to, from->targets, from->y, to->y);
+static agd_code allocate_transfer(const agd_comm *comm, const agd_rows *from, const agd_rows *to, agd_transfer **out,
+                                  agd_status *st) {
+  AGD_TRY(agd_allocate(1, sizeof **out, "moving the rows", (void **)out, st));
+  (*out)->comm = comm;
+  for (int p = 0; p < PARTS; p++) {
+    AGD_TRY(allocate_side(comm, from->count, &(*out)->part[p].send, st));
+    AGD_TRY(allocate_side(comm, to->count, &(*out)->part[p].receive, st));
   }
-  clear_side(&send);
-  clear_side(&receive);
-  return code;
+  return AGD_OK;
+}
+
+static void start_part(const agd_comm *comm, struct part *part, const agd_rows *from, const agd_rows *to, size_t width,
+                       const agd_real *source, agd_real *destination) {
+  side *send = &part->send, *receive = &part->receive;
+  build_types(comm, from->count, width, send);
+  build_types(comm, to->count, width, receive);
+  MPI_Ialltoallw(source, send->count, send->zero, send->type, destination, receive->count, receive->zero, receive->type,
+                 comm->mpi, &part->request);
+}
+
+agd_code agd_transfer_start(const agd_comm *comm, const agd_rows *from, agd_rows *to, agd_transfer **out,
+                            agd_status *st) {
+  agd_transfer *t = NULL;
+  allocate_transfer(comm, from, to, &t, st);
+  const agd_code code = agd_comm_agree(comm, st);
+  *out = NULL;
+  if (code != AGD_OK) {
+    if (t != NULL) clear_transfer(&t);
+    return code;
+  }
+  side *send = &t->part[0].send, *receive = &t->part[0].receive;
+  find_moves(comm, from, to, send->moves);
+  find_moves(comm, to, from, receive->moves);
+  qsort(send->moves, from->count, sizeof *send->moves, by_index_there);
+  qsort(receive->moves, to->count, sizeof *receive->moves, by_index_here);
+  memcpy(t->part[1].send.moves, send->moves, from->count * sizeof *send->moves);
+  memcpy(t->part[1].receive.moves, receive->moves, to->count * sizeof *receive->moves);
+  start_part(comm, &t->part[0], from, to, from->features, from->x, to->x);
+  start_part(comm, &t->part[1], from, to, from->targets, from->y, to->y);
+  *out = t;
+  return AGD_OK;
+}
+
+void agd_transfer_poke(agd_transfer *transfer) {
+  int done;
+  for (int p = 0; transfer != NULL && p < PARTS; p++) MPI_Test(&transfer->part[p].request, &done, MPI_STATUS_IGNORE);
+}
+
+void agd_transfer_finish(agd_transfer **transfer) {
+  if (*transfer == NULL) return;
+  for (int p = 0; p < PARTS; p++) {
+    struct part *part = &(*transfer)->part[p];
+    MPI_Wait(&part->request, MPI_STATUS_IGNORE);
+    free_types((*transfer)->comm, &part->send);
+    free_types((*transfer)->comm, &part->receive);
+  }
+  clear_transfer(transfer);
 }

@@ -35,7 +35,11 @@ static void check(uint64_t n, uint64_t batch, agd_lanes lanes) {
   assert_int_equal(agd_rows_create(&world, &other, &file, FEATURES, TARGETS, &rows[3], &st), AGD_OK);
   fill(&rows[0]);
   for (int i = 1; i < 4; i++) {
-    assert_int_equal(agd_rows_redistribute(&world, &rows[i - 1], &rows[i], &st), AGD_OK);
+    agd_transfer *transfer = NULL;
+    assert_int_equal(agd_transfer_start(&world, &rows[i - 1], &rows[i], &transfer, &st), AGD_OK);
+    agd_transfer_poke(transfer);
+    agd_transfer_finish(&transfer);
+    assert_null(transfer);
     assert_filled(&rows[i]);
   }
   for (int i = 0; i < 4; i++) agd_rows_clear(&rows[i]);
