@@ -54,10 +54,10 @@ mpirun=("$(sed -n 's/^MPIEXEC_EXECUTABLE:[A-Z]*=//p' build/CMakeCache.txt)" -n "
 
 if [[ $data == lucas ]]; then
   columns=TLA,lotsize,garagesqft,rooms,baths,age,x,y
-  examples=(1472,4100,400,7,1,0.70,510037,226286 2250,15000,648,7,2,0.44,507582,213581 3333,23800,576,9,3,0.21,504105,228004)
+  examples=("1472,4100,400,7,1,0.70,510037,226286" "2250,15000,648,7,2,0.44,507582,213581" "3333,23800,576,9,3,0.21,504105,228004")
 else
   columns=MedInc,HouseAge,AveRooms,AveBedrms,Population,AveOccup,Latitude,Longitude
-  examples=(8.3252,41,6.98,1.02,322,2.56,37.88,-122.23 2.5,30,5.1,1.05,1200,3.1,34.05,-118.25 4.1,15,6,1,900,2.8,38.58,-121.49)
+  examples=("8.3252,41,6.98,1.02,322,2.56,37.88,-122.23" "2.5,30,5.1,1.05,1200,3.1,34.05,-118.25" "4.1,15,6,1,900,2.8,38.58,-121.49")
   say "Data"
   data/california.sh ${from:+--from "$from"}
 fi

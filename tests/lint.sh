@@ -54,7 +54,7 @@ libraries() {
   }
   uses 'cblas.h|libxsmm.h' 'src/num/gemm.c'
   uses 'mpi.h' 'include/allegrad/comm.h|src/cli/main.c'
-  uses 'hdf5.h' 'src/world/.*|include/allegrad/(h5|training).h'
+  uses 'hdf5.h' 'src/world/.*|src/cli/(main|info).c|include/allegrad/(h5|training).h'
   return $bad
 }
 

@@ -342,16 +342,17 @@ agd_code agd_run_status(const char *folder, agd_run_state *state, char *explanat
   AGD_TRY(check_length(folder, st));
   join(path, folder, "status");
   AGD_TRY(read_text(path, &text, st));
-  char *rest = text;
-  const char *line = strsep(&rest, "\n"), *second = rest != NULL ? strsep(&rest, "\n") : "";
+  char *second = text + strcspn(text, "\n");
+  if (*second != '\0') *second++ = '\0';
+  second[strcspn(second, "\n")] = '\0';
   agd_code code = AGD_EDATA;
   for (int s = AGD_RUN_RUNNING; s <= AGD_RUN_FAILED; s++)
-    if (strncmp(line, "state: ", 7) == 0 && strcmp(line + 7, agd_run_state_word((agd_run_state)s)) == 0)
+    if (strncmp(text, "state: ", 7) == 0 && strcmp(text + 7, agd_run_state_word((agd_run_state)s)) == 0)
       *state = (agd_run_state)s, code = AGD_OK;
   if (code == AGD_OK)
     snprintf(explanation, size, "%s", second);
   else
-    agd_fail(st, code, "%s:1: not the status of a run: %.80s", path, line);
+    agd_fail(st, code, "%s:1: not the status of a run: %.80s", path, text);
   free(text);
   return code;
 }

@@ -94,7 +94,7 @@ agd_code agd_events_open(const char *folder, agd_events **out, agd_status *st) {
   agd_code code = open_new(folder, events, st);
   if (code == AGD_OK && (code = write_version(events, st)) != AGD_OK) {
     fclose(events->file);
-    unlink(events->path);
+    unlink(events->path); /* NOLINT(*NonNullParamChecker): open_new has named it */
   }
   if (code == AGD_OK) {
     *out = events;

@@ -114,8 +114,12 @@ static void put_y_tics(FILE *script, const axes *a) {
     const double step = round_step((a->y_high - a->y_low) / 8);
     for (double k = ceil(a->y_low / step); k * step <= a->y_high; k++) put_tic(script, k * step, a, &first);
   } else {
-    const double *mantissa = ratio < 20 ? many : ratio < 1e4 ? some : few;
-    const size_t mantissas = ratio < 20 ? 7 : ratio < 1e4 ? 3 : 1;
+    const double *mantissa = few;
+    size_t mantissas = 1;
+    if (ratio < 20)
+      mantissa = many, mantissas = 7;
+    else if (ratio < 1e4)
+      mantissa = some, mantissas = 3;
     const double stride = fmax(1, ceil(log10(ratio) / 10));
     for (double e = stride * floor(log10(a->y_low) / stride); pow(10, e) <= a->y_high; e += stride)
       for (size_t m = 0; m < mantissas; m++) put_tic(script, mantissa[m] * pow(10, e), a, &first);

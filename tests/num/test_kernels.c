@@ -451,7 +451,7 @@ static void updates_follow_their_formulas(void **state) {
     assert_true(close_to((double)adam.bias[i], w - 0.002 * m1 / (sqrt(v1) + 1e-7), 4 * EPSILON));
   }
   arguments *all[] = {&before, &sgd, &heavy, &nesterov, &adam};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++) arguments_clear(all[i]);
+  for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) arguments_clear(all[i]);
 }
 
 /* However an update is sliced, the bits are the same. */
