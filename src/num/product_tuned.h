@@ -26,8 +26,10 @@
 
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define TWICE _Pragma("clang loop unroll_count(2)")
 #else
 #define UNROLL _Pragma("GCC unroll 28")
+#define TWICE _Pragma("GCC unroll 2")
 #endif
 #define FOR_SUMS UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t v = 0; v < vectors; v++)
 
@@ -52,7 +54,7 @@ INLINE void tile(size_t rows, size_t vectors, const agd_product_operands *p, con
   do {
     FOR_SUMS sum[i][v] = (vec){0};
     const agd_real *a_k = a + lane * p->lane_width * a_inner, *b_k = b + lane * p->lane_width * ldb;
-    for (size_t k = p->lane_inner[lane]; k > 0; k--, a_k += a_inner, b_k += ldb) {
+    TWICE for (size_t k = p->lane_inner[lane]; k > 0; k--, a_k += a_inner, b_k += ldb) {
       vec row[2];
       UNROLL for (size_t v = 0; v < vectors; v++) row[v] = load(b_k + v * LANES);
       FOR_SUMS sum[i][v] += (a_k[i * a_row] - (vec){0}) * row[v];
@@ -86,7 +88,8 @@ TILE(1, 2)
 TILE(2, 2)
 TILE(3, 2)
 TILE(4, 2)
-TILE(5, 2) TILE(6, 2) TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1) TILE(7, 1) TILE(8, 1) TILE(9, 1)
+TILE(5, 2)
+TILE(6, 2) TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1) TILE(7, 1) TILE(8, 1) TILE(9, 1)
     TILE(10, 1) TILE(11, 1) TILE(12, 1)
 #if ROWS_WIDE == 14
         TILE(7, 2) TILE(8, 2) TILE(9, 2) TILE(10, 2) TILE(11, 2) TILE(12, 2) TILE(13, 2) TILE(14, 2) TILE(13, 1)
@@ -121,14 +124,14 @@ INLINE void column_panel(const agd_product_operands *p, size_t j, size_t cols, t
   }
 }
 
+/* Panels of two vectors, then one or two for what is left. The last may overlap the one before, with the same bits,
+ * rather than end within a vector. */
 INLINE void product(const agd_product_operands *p) {
   for (size_t j = 0; j < p->cols;) {
-    const size_t left = p->cols - j;
-    const size_t cols = left > LANES ? (left < 2 * LANES ? left : 2 * LANES) : left;
-    if (left > LANES)
-      column_panel(p, j, cols, WIDE, ROWS_WIDE);
-    else
-      column_panel(p, j, cols, NARROW, ROWS_NARROW);
+    const size_t left = p->cols - j, wide = left > LANES, whole = wide ? 2 * LANES : LANES;
+    if (left < whole && p->cols >= whole) j = p->cols - whole;
+    const size_t cols = p->cols - j < whole ? p->cols - j : whole;
+    column_panel(p, j, cols, wide ? WIDE : NARROW, wide ? ROWS_WIDE : ROWS_NARROW);
     j += cols;
   }
 }

@@ -114,7 +114,7 @@ for value in 0.5x nan inf; do
 done
 job 'standardize: flase' 1:37 'expected true or false' 'data: {file: sound.h5, standardize: flase}\n'
 job 'empty' 1:1 'got nothing' ''
-job 'lanes that are no power of two' 3:24 'power of two that divides train.batch' \
+job 'lanes that are no power of two' 3:14 'power of two that divides train.batch' \
   'data: {file: sound.h5}\ntrain:\n  {batch: 6, reproducible: 3}\n'
 job 'a list' 1:1 'expected a mapping of keys; got a list' '- data\n'
 job 'no data file' 1:1 'data.file is missing' 'train: {batch: 8}\n'

@@ -306,10 +306,12 @@ static void the_backward_pass_is_the_derivative_of_the_forward_pass(void **state
         assert_true(close_to((double)pass.dz[i], expected, tolerance));
         assert_true(pass.dy_t[j * s.ldt + c] == pass.dz[i]);
       }
-      assert_true(close_to(pass.sum_dz[c], slope(act, &at, &at.beta[c], h, w, &scratch), tolerance));
-      assert_true(close_to(pass.sum_dz_xhat[c], slope(act, &at, &at.gamma[c], h, w, &scratch), tolerance));
+      assert_true(close_to(pass.sum_dz[c], slope((agd_activation)act, &at, &at.beta[c], h, w, &scratch), tolerance));
+      assert_true(
+          close_to(pass.sum_dz_xhat[c], slope((agd_activation)act, &at, &at.gamma[c], h, w, &scratch), tolerance));
       if (act != AGD_RELU)
-        assert_true(close_to((double)pass.dbias[c], slope(act, &at, &at.bias[c], h, w, &scratch), tolerance));
+        assert_true(
+            close_to((double)pass.dbias[c], slope((agd_activation)act, &at, &at.bias[c], h, w, &scratch), tolerance));
     }
     arguments_clear(&at), arguments_clear(&pass), arguments_clear(&scratch);
   }
