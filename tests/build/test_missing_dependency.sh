@@ -7,7 +7,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/pc"
 IFS=: read -ra folders <<<"$(pkg-config --variable pc_path pkg-config)"
 for folder in "${folders[@]}"; do
-  [[ -d $folder ]] && cp -n "$folder"/*.pc "$work/pc/"
+  for file in "$folder"/*.pc; do [[ ! -e $file ]] || cp -n "$file" "$work/pc/"; done
 done
 
 # expect_package <package> <cmake option>...: configures in a fresh folder.
