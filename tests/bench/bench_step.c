@@ -1,0 +1,245 @@
+/* What a training step costs beside its matrix products.
+ *
+ *   bench_step [REPEATS]
+ *
+ * The floor is the plain products of a step of the reference model, one after the other as a step takes them, on one
+ * core: 7 forward, 7 dW and 7 dX (the last one gives the gradients of the input BN), each by the faster of OpenBLAS and
+ * libxsmm at that shape. The step is agd_network_train with agd_optimizer on a data set of the reference job's size.
+ * Both are taken by turns, a few steps at a time, and the fastest of REPEATS turns counts: what the machine does beside
+ * disturbs neither. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "allegrad/gemm.h"
+#include "allegrad/matrix.h"
+#include "allegrad/memory.h"
+#include "allegrad/network.h"
+#include "allegrad/optimizer.h"
+#include "allegrad/rng.h"
+
+enum { ROWS = 16512, LAYERS = 7, PRODUCTS = 3, LIBRARIES = 2, TURN_ROWS = 256 };
+static const double TARGET = 1.15, LIMIT = 1.25;
+static const size_t WIDTH[LAYERS + 1] = {8, 300, 256, 128, 100, 500, 100, 1};
+static const char *const PRODUCT_NAME[PRODUCTS] = {"forward", "dX", "dW"};
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static agd_real *random_reals(size_t count) {
+  static uint64_t stream = 0;
+  agd_status st = {0};
+  agd_real *x = NULL;
+  if (agd_allocate(count, sizeof *x, "the benchmark", (void **)&x, &st) != AGD_OK) {
+    fprintf(stderr, "bench_step: %s\n", st.message);
+    exit(st.code);
+  }
+  stream++;
+  for (size_t i = 0; i < count; i++) x[i] = (agd_real)(2 * agd_random_uniform(1, stream, i) - 1);
+  return x;
+}
+
+/* ---- the floor ---- */
+
+/* The operands of one layer's products, of its own as in a network. */
+typedef struct layer {
+  agd_real *x, *w, *y, *dy, *dy_t, *dx, *dw;
+  agd_gemm by[PRODUCTS][LIBRARIES];
+  double seconds[PRODUCTS][LIBRARIES]; /* the fastest call; meaningless where the library cannot */
+  agd_gemm *best[PRODUCTS];
+} layer;
+
+static void run_product(const layer *l, const agd_gemm *g) {
+  switch (g->product) {
+  case AGD_FORWARD:
+    agd_gemm_run(g, l->w, l->x, l->y);
+    break;
+  case AGD_BACKWARD_INPUT:
+    agd_gemm_run(g, l->w, l->dy, l->dx);
+    break;
+  case AGD_BACKWARD_KERNEL:
+    agd_gemm_run(g, l->x, l->dy_t, l->dw);
+    break;
+  }
+}
+
+static layer layer_create(size_t in, size_t out, size_t batch) {
+  const size_t ld = agd_padded_ld(batch), ldt = agd_padded_ld(out);
+  layer l = {.x = random_reals(in * ld),
+             .w = random_reals(in * out),
+             .y = random_reals(out * ld),
+             .dy = random_reals(out * ld),
+             .dy_t = random_reals(batch * ldt),
+             .dx = random_reals(in * ld),
+             .dw = random_reals(in * out)};
+  for (int library = 0; library < LIBRARIES; library++) {
+    const agd_gemm_library name = (agd_gemm_library)library;
+    l.by[AGD_FORWARD][library] = agd_gemm_plan_with(name, AGD_FORWARD, in, out, batch, out, ld, ld);
+    l.by[AGD_BACKWARD_INPUT][library] = agd_gemm_plan_with(name, AGD_BACKWARD_INPUT, in, out, batch, out, ld, ld);
+    l.by[AGD_BACKWARD_KERNEL][library] = agd_gemm_plan_with(name, AGD_BACKWARD_KERNEL, in, out, batch, ld, ldt, out);
+  }
+  return l;
+}
+
+static void layer_clear(layer *l) {
+  agd_real **all[] = {&l->x, &l->w, &l->y, &l->dy, &l->dy_t, &l->dx, &l->dw};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) agd_release(all[i]);
+}
+
+static double flops(const agd_gemm *g) { return 2.0 * (double)g->in * (double)g->out * (double)g->batch; }
+
+/* The fastest of `repeats` turns of a product, each long enough for the clock. */
+static double time_product(const layer *l, const agd_gemm *g, int repeats) {
+  const int calls = 1 + (int)(5e6 / flops(g));
+  double best = HUGE_VAL;
+  for (int r = 0; r < repeats; r++) {
+    const double start = now();
+    for (int c = 0; c < calls; c++) run_product(l, g);
+    const double seconds = (now() - start) / calls;
+    if (seconds < best) best = seconds;
+  }
+  return best;
+}
+
+/* Times every product by every library and prints the table; leaves the faster in `best`. */
+static void compare_libraries(layer *layers, int repeats) {
+  printf("%-8s %9s %10s %10s\n", "product", "shape", "OpenBLAS", "libxsmm");
+  for (int p = 0; p < PRODUCTS; p++) {
+    for (int i = 0; i < LAYERS; i++) {
+      layer *l = &layers[i];
+      l->best[p] = &l->by[p][AGD_GEMM_OPENBLAS];
+      char shape[32];
+      snprintf(shape, sizeof shape, "%zu-%zu", WIDTH[i], WIDTH[i + 1]);
+      printf("%-8s %9s", PRODUCT_NAME[p], shape);
+      for (int library = 0; library < LIBRARIES; library++) {
+        agd_gemm *g = &l->by[p][library];
+        if (g->library != (agd_gemm_library)library) {
+          printf(" %10s", "-");
+          continue;
+        }
+        l->seconds[p][library] = time_product(l, g, repeats);
+        printf(" %10.1f", flops(g) / l->seconds[p][library] * 1e-9);
+        if (library > 0 && l->seconds[p][library] < l->seconds[p][0]) l->best[p] = g;
+      }
+      printf("  GFLOP/s%s\n",
+             l->best[p]->library == agd_gemm_rule(l->best[p]->product, WIDTH[i], WIDTH[i + 1], l->best[p]->batch)
+                 ? ""
+                 : "  (a step takes the other)");
+    }
+  }
+}
+
+static double time_floor(const layer *layers, int steps) {
+  const double start = now();
+  for (int s = 0; s < steps; s++) {
+    for (int i = 0; i < LAYERS; i++) run_product(&layers[i], layers[i].best[AGD_FORWARD]);
+    for (int i = LAYERS; i-- > 0;) {
+      run_product(&layers[i], layers[i].best[AGD_BACKWARD_INPUT]);
+      run_product(&layers[i], layers[i].best[AGD_BACKWARD_KERNEL]);
+    }
+  }
+  return (now() - start) / steps;
+}
+
+/* ---- the step ---- */
+
+typedef struct training {
+  agd_model *model;
+  agd_network *network;
+  agd_optimizer *optimizer;
+  agd_real *x, *y; /* [ROWS, inputs] and [ROWS, 1] */
+  size_t batch, next;
+} training;
+
+static void update(void *context, size_t offset, size_t count) {
+  training *t = context;
+  agd_optimizer_update(t->optimizer, t->model->weights, agd_network_gradients(t->network), offset, count);
+}
+
+static training training_create(size_t batch) {
+  agd_model_spec spec = {.inputs = WIDTH[0],
+                         .outputs = WIDTH[LAYERS],
+                         .hidden_count = LAYERS - 1,
+                         .activation = AGD_RELU,
+                         .batch_norm = true,
+                         .momentum = 0.99,
+                         .epsilon = 1e-3};
+  for (size_t i = 0; i < spec.hidden_count; i++) spec.hidden[i] = WIDTH[i + 1];
+  const agd_optimizer_spec sgd = {.name = AGD_SGD, .learning_rate = 0.01};
+  training t = {.batch = batch, .x = random_reals(ROWS * WIDTH[0]), .y = random_reals(ROWS * WIDTH[LAYERS])};
+  agd_status st = {0};
+  agd_code code = agd_model_create(&spec, &t.model, &st);
+  if (code == AGD_OK) code = agd_network_create(t.model, batch, &t.network, &st);
+  if (code == AGD_OK) code = agd_optimizer_create(&sgd, t.model->weight_count, &t.optimizer, &st);
+  if (code != AGD_OK) {
+    fprintf(stderr, "bench_step: %s\n", st.message);
+    exit(code);
+  }
+  agd_model_initialize(t.model, AGD_GLOROT_UNIFORM, 1);
+  return t;
+}
+
+static void training_clear(training *t) {
+  agd_optimizer_destroy(&t->optimizer);
+  agd_network_destroy(&t->network);
+  agd_model_destroy(&t->model);
+  agd_release(&t->x);
+  agd_release(&t->y);
+}
+
+static double time_steps(training *t, int steps) {
+  const agd_exchange exchange = {.context = t, .gradient_ready = update};
+  const double start = now();
+  for (int s = 0; s < steps; s++) {
+    if (t->next + t->batch > ROWS) t->next = 0;
+    agd_optimizer_begin(t->optimizer);
+    agd_network_train(t->network, t->x + t->next * WIDTH[0], t->y + t->next * WIDTH[LAYERS], t->batch, t->batch,
+                      &exchange);
+    t->next += t->batch;
+  }
+  return (now() - start) / steps;
+}
+
+/* ---- side by side ---- */
+
+static void bench_batch(size_t batch, int repeats) {
+  layer layers[LAYERS];
+  for (size_t i = 0; i < LAYERS; i++) layers[i] = layer_create(WIDTH[i], WIDTH[i + 1], batch);
+  training t = training_create(batch);
+  printf("batch %zu\n", batch);
+  compare_libraries(layers, repeats);
+  const int steps = (int)(TURN_ROWS / batch);
+  double floor = HUGE_VAL, step = HUGE_VAL, work = 0;
+  for (int r = 0; r < repeats; r++) {
+    floor = fmin(floor, time_floor(layers, steps));
+    step = fmin(step, time_steps(&t, steps));
+  }
+  for (int p = 0; p < PRODUCTS; p++) {
+    for (int i = 0; i < LAYERS; i++) work += flops(layers[i].best[p]);
+  }
+  const double epoch = (double)ROWS / (double)batch;
+  printf("floor  %.4f s/epoch  %6.1f GFLOP/s\n", floor * epoch, work / floor * 1e-9);
+  printf("step   %.4f s/epoch  %6.1f GFLOP/s\n", step * epoch, work / step * 1e-9);
+  printf("step / floor  %.3f  (target %.2f, limit %.2f)\n\n", step / floor, TARGET, LIMIT);
+  for (size_t i = 0; i < LAYERS; i++) layer_clear(&layers[i]);
+  training_clear(&t);
+}
+
+int main(int argc, char **argv) {
+  const int repeats = argc > 1 ? atoi(argv[1]) : 300;
+  if (argc > 2 || repeats < 1) {
+    fprintf(stderr, "usage: bench_step [REPEATS]\n");
+    return AGD_EUSAGE;
+  }
+  char libraries[128];
+  agd_gemm_set_threads(1);
+  printf("%s; %s kernels; %d rows an epoch, one core, the fastest of %d turns\n\n",
+         agd_gemm_describe(libraries, sizeof libraries), agd_kernels_select()->isa, ROWS, repeats);
+  const size_t batches[] = {32, 256};
+  for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) bench_batch(batches[i], repeats);
+  return AGD_OK;
+}
