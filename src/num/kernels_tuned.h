@@ -35,7 +35,7 @@ typedef int32_t lane_int;
 #define PARTS (CHUNK / LANES)      /* vectors of a chunk */
 #define WIDES (CHUNK / WIDE_LANES) /* vectors of a chunk's doubles */
 #define WIDES_PER_PART (WIDES / PARTS)
-#define BLOCK ((size_t)16) /* features of a block: with 256 rows of float, 16 KB */
+#define BLOCK 16 /* features of a block: with 256 rows of float, 16 KB */
 
 typedef agd_real vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef lane_int mask __attribute__((vector_size(VECTOR_BYTES))); /* all bits of a lane set, or none */
@@ -59,10 +59,10 @@ INLINE vec where(mask m, vec v) { return (vec)((mask)v & m); }
 
 /* ---- sums ---- */
 
-/* A sum in the making: an accumulator for each position in the chunk. */
-typedef struct sum {
-  wide lane[WIDES];
-} sum;
+/* A sum in the making is an array of WIDES vectors: an accumulator for each position in the chunk. */
+INLINE void clear(wide sum[WIDES]) {
+  for (size_t i = 0; i < WIDES; i++) sum[i] = (wide){0};
+}
 
 /* Vector i of a chunk's doubles without the positions from `count` on, which become +0 whatever they held. */
 INLINE wide clip(wide w, size_t i, size_t count) {
@@ -79,37 +79,75 @@ INLINE void widen(vec v, wide out[WIDES_PER_PART]) {
 }
 
 /* Adds part p of a chunk whose first `count` positions count. */
-INLINE void add(sum *s, size_t p, size_t count, vec v) {
+INLINE void add(wide sum[WIDES], size_t p, size_t count, vec v) {
   wide w[WIDES_PER_PART];
   widen(v, w);
-  for (size_t h = 0, i = p * WIDES_PER_PART; h < WIDES_PER_PART; h++, i++) s->lane[i] += clip(w[h], i, count);
+  for (size_t h = 0, i = p * WIDES_PER_PART; h < WIDES_PER_PART; h++, i++) sum[i] += clip(w[h], i, count);
 }
 
 /* Adds the squares of v - mean. */
-INLINE void add_squares(sum *s, size_t p, size_t count, vec v, double mean) {
+INLINE void add_squares(wide sum[WIDES], size_t p, size_t count, vec v, double mean) {
   wide w[WIDES_PER_PART];
   widen(v, w);
   for (size_t h = 0, i = p * WIDES_PER_PART; h < WIDES_PER_PART; h++, i++) {
     const wide d = clip(w[h] - mean, i, count);
-    s->lane[i] += d * d;
+    sum[i] += d * d;
   }
 }
 
-/* The accumulators folded by halves. */
-INLINE double total(sum s) {
+/* The accumulators folded by halves as long as they fill whole vectors. */
+INLINE wide folded(wide sum[WIDES]) {
   for (size_t n = WIDES / 2; n > 0; n /= 2) {
-    for (size_t i = 0; i < n; i++) s.lane[i] += s.lane[i + n];
+    for (size_t i = 0; i < n; i++) sum[i] += sum[i + n];
   }
-  wide w = s.lane[0];
+  return sum[0];
+}
+
+/* Folds by halves go on within vectors, two rows at a time: groups of 2, 4, 8 lanes of a and of b are halved, and a's
+ * lanes are put before b's. */
 #if VECTOR_BYTES == 64
-  w += __builtin_shufflevector(w, w, 4, 5, 6, 7, 4, 5, 6, 7);
-#endif
-#if VECTOR_BYTES == 64
-  w += __builtin_shufflevector(w, w, 2, 3, 2, 3, 2, 3, 2, 3);
+#define FOLD_8(a, b)                                                                                                   \
+  (__builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15))
+#define FOLD_4(a, b)                                                                                                   \
+  (__builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13) + __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15))
+#define FOLD_2(a, b)                                                                                                   \
+  (__builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) + __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15))
 #elif VECTOR_BYTES == 32
-  w += __builtin_shufflevector(w, w, 2, 3, 2, 3);
+#define FOLD_4(a, b) (__builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7))
+#define FOLD_2(a, b) (__builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7))
+#else
+#define FOLD_2(a, b) (__builtin_shufflevector(a, b, 0, 2) + __builtin_shufflevector(a, b, 1, 3))
 #endif
-  return w[0] + w[1];
+
+INLINE wide totals(const wide row[WIDE_LANES]) {
+#if VECTOR_BYTES == 64
+  const wide ab = FOLD_8(row[0], row[1]), cd = FOLD_8(row[2], row[3]);
+  const wide ef = FOLD_8(row[4], row[5]), gh = FOLD_8(row[6], row[7]);
+  const wide abcd = FOLD_4(ab, cd), efgh = FOLD_4(ef, gh);
+  return FOLD_2(abcd, efgh);
+#elif VECTOR_BYTES == 32
+  const wide ab = FOLD_4(row[0], row[1]), cd = FOLD_4(row[2], row[3]);
+  return FOLD_2(ab, cd);
+#else
+  return FOLD_2(row[0], row[1]);
+#endif
+}
+
+/* The sums of a block's rows in the making: out[i] becomes the sum of the lanes of row[i], i < n. */
+typedef struct sums {
+  wide row[BLOCK];
+} sums;
+
+INLINE void finish(sums *s, size_t n, double *out) {
+  size_t i = 0;
+  for (; i + WIDE_LANES <= n; i += WIDE_LANES) {
+    const wide t = totals(s->row + i);
+    memcpy(out + i, &t, sizeof t);
+  }
+  if (i == n) return;
+  for (size_t k = n; k < i + WIDE_LANES; k++) s->row[k] = (wide){0};
+  const wide t = totals(s->row + i);
+  for (size_t k = 0; i + k < n; k++) out[i + k] = t[k];
 }
 
 /* ---- formulas ---- */
@@ -147,17 +185,6 @@ INLINE vec through(agd_activation act, vec dx, vec x) {
   return dx;
 }
 
-/* The normalisation of one feature, in every lane. */
-typedef struct feature {
-  vec mean_high, mean_low, inverse_sd;
-} feature;
-
-INLINE feature feature_of(agd_normalization n, size_t c) {
-  return (feature){spread(n.mean_high[c]), spread(n.mean_low[c]), spread(n.inverse_sd[c])};
-}
-
-INLINE vec x_hat(feature f, vec x) { return ((x - f.mean_high) - f.mean_low) * f.inverse_sd; }
-
 /* ---- rows: one feature over the batch ---- */
 
 /* Runs the statement for every vector of a row of b elements: at element j, part p of a chunk of which `count`
@@ -176,79 +203,90 @@ INLINE void row_bias_activation(agd_activation act, agd_real *x, size_t b, agd_r
   for (size_t j = 0; j < b; j += LANES) store(x + j, activate(act, load(x + j) + bias));
 }
 
-INLINE double row_sum(const agd_real *x, size_t b) {
-  sum s = {0};
-  FOR_PARTS({ add(&s, p, count, load(x + j)); });
-  return total(s);
+INLINE wide row_sum(const agd_real *x, size_t b) {
+  wide s[WIDES];
+  clear(s);
+  FOR_PARTS({ add(s, p, count, load(x + j)); });
+  return folded(s);
 }
 
-INLINE double row_bias_activation_sum(agd_activation act, agd_real *x, size_t b, agd_real bias) {
-  sum s = {0};
+INLINE wide row_bias_activation_sum(agd_activation act, agd_real *x, size_t b, agd_real bias) {
+  wide s[WIDES];
+  clear(s);
   FOR_PARTS({
     const vec v = activate(act, load(x + j) + bias);
     store(x + j, v);
-    add(&s, p, count, v);
+    add(s, p, count, v);
   });
-  return total(s);
+  return folded(s);
 }
 
-INLINE double row_squares(const agd_real *x, size_t b, double mean) {
-  sum s = {0};
-  FOR_PARTS({ add_squares(&s, p, count, load(x + j), mean); });
-  return total(s);
+INLINE wide row_squares(const agd_real *x, size_t b, double mean) {
+  wide s[WIDES];
+  clear(s);
+  FOR_PARTS({ add_squares(s, p, count, load(x + j), mean); });
+  return folded(s);
 }
 
-INLINE void row_normalize(const agd_real *x, size_t b, feature f, agd_real gamma, agd_real beta, agd_real *z) {
-  for (size_t j = 0; j < b; j += LANES) store(z + j, gamma * x_hat(f, load(x + j)) + beta);
+/* z = scale (x - center) + shift */
+INLINE void row_normalize(const agd_real *x, size_t b, agd_real center, agd_real scale, agd_real shift, agd_real *z) {
+  for (size_t j = 0; j < b; j += LANES) store(z + j, (load(x + j) - center) * scale + shift);
 }
 
-INLINE void row_backward_sums(const agd_real *dz, const agd_real *x, size_t b, feature f, double *sum_dz,
-                              double *sum_dz_xhat) {
-  sum s = {0}, s_xhat = {0};
+/* sum_j dz[j] and sum_j dz[j] (x[j] - center) */
+INLINE void row_backward_sums(const agd_real *dz, const agd_real *x, size_t b, agd_real center, wide *sum_dz,
+                              wide *sum_dz_x) {
+  wide s[WIDES], s_x[WIDES];
+  clear(s);
+  clear(s_x);
   FOR_PARTS({
     const vec d = load(dz + j);
-    add(&s, p, count, d);
-    add(&s_xhat, p, count, d * x_hat(f, load(x + j)));
+    add(s, p, count, d);
+    add(s_x, p, count, d * (load(x + j) - center));
   });
-  *sum_dz = total(s);
-  *sum_dz_xhat = total(s_xhat);
+  *sum_dz = folded(s);
+  *sum_dz_x = folded(s_x);
 }
 
-/* dz becomes dy; returns sum_j dy[j]. */
-INLINE double row_batchnorm_backward(agd_activation act, agd_real *dz, const agd_real *x, size_t b, feature f,
-                                     agd_real scale, agd_real mean_dz, agd_real mean_dz_xhat) {
-  sum s = {0};
+/* dz becomes dy = scale (dz - shift - slope (x - center)) act'; returns sum_j dy[j]. */
+INLINE wide row_batchnorm_backward(agd_activation act, agd_real *dz, const agd_real *x, size_t b, agd_real center,
+                                   agd_real scale, agd_real shift, agd_real slope) {
+  wide s[WIDES];
+  clear(s);
   FOR_PARTS({
     const vec v = load(x + j);
-    const vec dx = scale * ((load(dz + j) - mean_dz) - x_hat(f, v) * mean_dz_xhat);
+    const vec dx = ((load(dz + j) - shift) - (v - center) * slope) * scale;
     const vec dy = through(act, dx, v);
     store(dz + j, dy);
-    add(&s, p, count, dy);
+    add(s, p, count, dy);
   });
-  return total(s);
+  return folded(s);
 }
 
-INLINE double row_activation_backward(agd_activation act, agd_real *dx, const agd_real *x, size_t b) {
-  sum s = {0};
+INLINE wide row_activation_backward(agd_activation act, agd_real *dx, const agd_real *x, size_t b) {
+  wide s[WIDES];
+  clear(s);
   FOR_PARTS({
     const vec dy = through(act, load(dx + j), load(x + j));
     store(dx + j, dy);
-    add(&s, p, count, dy);
+    add(s, p, count, dy);
   });
-  return total(s);
+  return folded(s);
 }
 
 /* y becomes the gradient factor (y + bias - target); returns its sum and, in *squares, that of the squared errors. */
-INLINE double row_mse(agd_real *y, const agd_real *target, size_t b, agd_real bias, agd_real factor, double *squares) {
-  sum s = {0}, s_squares = {0};
+INLINE wide row_mse(agd_real *y, const agd_real *target, size_t b, agd_real bias, agd_real factor, wide *squares) {
+  wide s[WIDES], s_squares[WIDES];
+  clear(s);
+  clear(s_squares);
   FOR_PARTS({
     const vec error = load(y + j) + bias - load(target + j);
     store(y + j, factor * error);
-    add(&s, p, count, factor * error);
-    add_squares(&s_squares, p, count, error, 0);
+    add(s, p, count, factor * error);
+    add_squares(s_squares, p, count, error, 0);
   });
-  *squares = total(s_squares);
-  return total(s);
+  *squares = folded(s_squares);
+  return folded(s);
 }
 
 /* ---- tiles: LANES x LANES ---- */
@@ -319,7 +357,9 @@ static void row_sums(const agd_real *x, size_t ld, size_t C, size_t b, double *s
 
 /* ---- the kernels: block by block of n features, the first of them c ---- */
 
-#define FOR_BLOCKS for (size_t c = 0, n; n = C - c < BLOCK ? C - c : BLOCK, c < C; c += BLOCK)
+INLINE size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+#define FOR_BLOCKS for (size_t c = 0, n; n = smaller(C - c, BLOCK), c < C; c += BLOCK)
 
 /* Runs the statement with the literal activation A, so that the compiler makes a copy for each. */
 #define CASE_ACTIVATION(name, ...)                                                                                     \
@@ -346,15 +386,18 @@ static void bias_activation(agd_activation act, agd_real *x, size_t ld, size_t C
 /* bias_activation (unless bias is NULL) and moments of one block; x, bias, mean and m2 start at the block. */
 static void block_moments(agd_activation act, agd_real *x, size_t ld, size_t n, size_t b, const agd_real *bias,
                           double *restrict mean, double *restrict m2) {
+  sums s;
   if (bias == NULL) {
-    for (size_t i = 0; i < n; i++) mean[i] = row_sum(x + i * ld, b);
+    for (size_t i = 0; i < n; i++) s.row[i] = row_sum(x + i * ld, b);
   } else {
     FOR_ACTIVATION(act, {
-      for (size_t i = 0; i < n; i++) mean[i] = row_bias_activation_sum(A, x + i * ld, b, bias[i]);
+      for (size_t i = 0; i < n; i++) s.row[i] = row_bias_activation_sum(A, x + i * ld, b, bias[i]);
     });
   }
+  finish(&s, n, mean);
   for (size_t i = 0; i < n; i++) mean[i] /= b > 0 ? (double)b : 1;
-  for (size_t i = 0; i < n; i++) m2[i] = row_squares(x + i * ld, b, mean[i]);
+  for (size_t i = 0; i < n; i++) s.row[i] = row_squares(x + i * ld, b, mean[i]);
+  finish(&s, n, m2);
 }
 
 static void bias_activation_moments(agd_activation act, agd_real *x, size_t ld, size_t C, size_t b,
@@ -366,9 +409,14 @@ static agd_normalization from(agd_normalization norm, size_t c) {
   return (agd_normalization){norm.mean_high + c, norm.mean_low + c, norm.inverse_sd + c};
 }
 
+/* Here and below x_hat = ((x - mean_high) - mean_low) inverse_sd is multiplied out, so that all that is the same for a
+ * feature's rows is computed once; x - mean_high stays the first step. */
 static void normalize(const agd_real *x, size_t ld, size_t C, size_t b, agd_normalization norm, const agd_real *gamma,
                       const agd_real *beta, agd_real *z, size_t ldz) {
-  for (size_t c = 0; c < C; c++) row_normalize(x + c * ld, b, feature_of(norm, c), gamma[c], beta[c], z + c * ldz);
+  for (size_t c = 0; c < C; c++) {
+    const agd_real scale = gamma[c] * norm.inverse_sd[c], shift = beta[c] - norm.mean_low[c] * scale;
+    row_normalize(x + c * ld, b, norm.mean_high[c], scale, shift, z + c * ldz);
+  }
 }
 
 static void batchnorm_forward(agd_activation act, agd_real *x, size_t ld, size_t C, size_t b, const agd_real *bias,
@@ -384,33 +432,55 @@ static void batchnorm_forward(agd_activation act, agd_real *x, size_t ld, size_t
 
 static void batchnorm_backward_sums(const agd_real *dz, const agd_real *x, size_t ld, size_t C, size_t b,
                                     agd_normalization norm, double *sum_dz, double *sum_dz_xhat) {
-  for (size_t c = 0; c < C; c++)
-    row_backward_sums(dz + c * ld, x + c * ld, b, feature_of(norm, c), &sum_dz[c], &sum_dz_xhat[c]);
+  FOR_BLOCKS {
+    sums s, s_x;
+    for (size_t i = 0, k = c; i < n; i++, k++)
+      row_backward_sums(dz + k * ld, x + k * ld, b, norm.mean_high[k], &s.row[i], &s_x.row[i]);
+    finish(&s, n, sum_dz + c);
+    finish(&s_x, n, sum_dz_xhat + c);
+    for (size_t k = c; k < c + n; k++)
+      sum_dz_xhat[k] = (sum_dz_xhat[k] - (double)norm.mean_low[k] * sum_dz[k]) * (double)norm.inverse_sd[k];
+  }
+}
+
+/* The rest of a block's backward pass: the bias gradient from its rows' sums, and the transposed gradient. */
+INLINE void finish_gradient(sums *s, const agd_real *dy, size_t ld, size_t n, size_t b, agd_real *dbias, agd_real *dy_t,
+                            size_t ldt) {
+  double sum_dy[BLOCK];
+  finish(s, n, sum_dy);
+  for (size_t i = 0; i < n; i++) dbias[i] = (agd_real)sum_dy[i];
+  transpose_tiles(dy, ld, n, b, dy_t, ldt);
 }
 
 static void batchnorm_backward(agd_activation act, agd_real *dz, const agd_real *x, size_t ld, size_t C, size_t b,
                                agd_normalization norm, const agd_real *gamma, const double *sum_dz,
                                const double *sum_dz_xhat, double m, agd_real *dbias, agd_real *dy_t, size_t ldt) {
   FOR_BLOCKS {
+    agd_real scale[BLOCK], shift[BLOCK], slope[BLOCK];
+    for (size_t i = 0, k = c; i < n; i++, k++) {
+      const double slope_k = sum_dz_xhat[k] / m * (double)norm.inverse_sd[k];
+      slope[i] = (agd_real)slope_k;
+      shift[i] = (agd_real)(sum_dz[k] / m - slope_k * (double)norm.mean_low[k]);
+      scale[i] = gamma[k] * norm.inverse_sd[k];
+    }
+    sums s;
     FOR_ACTIVATION(act, {
-      for (size_t i = c; i < c + n; i++) {
-        const agd_real scale = gamma[i] * norm.inverse_sd[i];
-        const agd_real mean_dz = (agd_real)(sum_dz[i] / m), mean_dz_xhat = (agd_real)(sum_dz_xhat[i] / m);
-        dbias[i] = (agd_real)row_batchnorm_backward(A, dz + i * ld, x + i * ld, b, feature_of(norm, i), scale, mean_dz,
-                                                    mean_dz_xhat);
-      }
+      for (size_t i = 0, k = c; i < n; i++, k++)
+        s.row[i] =
+            row_batchnorm_backward(A, dz + k * ld, x + k * ld, b, norm.mean_high[k], scale[i], shift[i], slope[i]);
     });
-    transpose_tiles(dz + c * ld, ld, n, b, dy_t + c, ldt);
+    finish_gradient(&s, dz + c * ld, ld, n, b, dbias + c, dy_t + c, ldt);
   }
 }
 
 static void activation_backward(agd_activation act, agd_real *dx, const agd_real *x, size_t ld, size_t C, size_t b,
                                 agd_real *dbias, agd_real *dy_t, size_t ldt) {
   FOR_BLOCKS {
+    sums s;
     FOR_ACTIVATION(act, {
-      for (size_t i = c; i < c + n; i++) dbias[i] = (agd_real)row_activation_backward(A, dx + i * ld, x + i * ld, b);
+      for (size_t i = 0, k = c; i < n; i++, k++) s.row[i] = row_activation_backward(A, dx + k * ld, x + k * ld, b);
     });
-    transpose_tiles(dx + c * ld, ld, n, b, dy_t + c, ldt);
+    finish_gradient(&s, dx + c * ld, ld, n, b, dbias + c, dy_t + c, ldt);
   }
 }
 
@@ -424,14 +494,18 @@ static void batchnorm_backward_local(agd_activation act, agd_real *dz, const agd
   }
 }
 
-static double mse(agd_real *y, const agd_real *target, size_t ld, size_t T, size_t b, const agd_real *bias,
+static double mse(agd_real *y, const agd_real *target, size_t ld, size_t C, size_t b, const agd_real *bias,
                   double scale, agd_real *dbias, agd_real *dy_t, size_t ldt) {
-  const agd_real factor = (agd_real)(2 * scale / (double)T);
-  double loss = 0, squares;
-  for (size_t t = 0; t < T; t++) {
-    dbias[t] = (agd_real)row_mse(y + t * ld, target + t * ld, b, bias[t], factor, &squares);
-    loss += squares;
+  const agd_real factor = (agd_real)(2 * scale / (double)C);
+  double loss = 0;
+  FOR_BLOCKS {
+    sums s, s_squares;
+    double squares[BLOCK];
+    for (size_t i = 0, k = c; i < n; i++, k++)
+      s.row[i] = row_mse(y + k * ld, target + k * ld, b, bias[k], factor, &s_squares.row[i]);
+    finish(&s_squares, n, squares);
+    for (size_t i = 0; i < n; i++) loss += squares[i];
+    finish_gradient(&s, y + c * ld, ld, n, b, dbias + c, dy_t + c, ldt);
   }
-  transpose_tiles(y, ld, T, b, dy_t, ldt);
-  return loss / (double)T;
+  return loss / (double)C;
 }
