@@ -207,6 +207,13 @@ INLINE void row_bias_activation(agd_activation act, agd_real *x, size_t b, agd_r
   for (size_t j = 0; j < b; j += LANES) store(x + j, activate(act, load(x + j) + bias));
 }
 
+INLINE wide row_sum(const agd_real *x, size_t b) {
+  wide s[WIDES];
+  clear(s);
+  FOR_PARTS({ add(s, p, count, load(x + j)); });
+  return folded(s);
+}
+
 /* sum_j (x[j] - center) and sum_j (x[j] - center)^2 */
 INLINE void row_moments(const agd_real *x, size_t b, double center, wide *sum, wide *squares) {
   wide s[WIDES], q[WIDES];
@@ -251,35 +258,21 @@ INLINE void row_backward_sums(const agd_real *dz, const agd_real *x, size_t b, a
   *sum_dz_x = folded(s_x);
 }
 
-/* dz becomes dy = scale (dz - shift - slope (x - center)) act'; returns sum_j dy[j]. */
-INLINE wide row_batchnorm_backward(agd_activation act, agd_real *dz, const agd_real *x, size_t b, agd_real center,
+/* dz becomes dy = scale (dz - shift - slope (x - center)) act'. */
+INLINE void row_batchnorm_backward(agd_activation act, agd_real *dz, const agd_real *x, size_t b, agd_real center,
                                    agd_real scale, agd_real shift, agd_real slope) {
-  wide s[WIDES];
-  clear(s);
-  FOR_PARTS({
+  for (size_t j = 0; j < b; j += LANES) {
     const vec v = load(x + j);
-    const vec dx = ((load(dz + j) - shift) - (v - center) * slope) * scale;
-    const vec dy = through(act, dx, v);
-    store(dz + j, dy);
-    add(s, p, count, dy);
-  });
-  return folded(s);
+    store(dz + j, through(act, ((load(dz + j) - shift) - (v - center) * slope) * scale, v));
+  }
 }
 
-INLINE wide row_activation_backward(agd_activation act, agd_real *dx, const agd_real *x, size_t b) {
-  wide s[WIDES];
-  clear(s);
-  FOR_PARTS({
-    const vec dy = through(act, load(dx + j), load(x + j));
-    store(dx + j, dy);
-    add(s, p, count, dy);
-  });
-  return folded(s);
+INLINE void row_activation_backward(agd_activation act, agd_real *dx, const agd_real *x, size_t b) {
+  for (size_t j = 0; j < b; j += LANES) store(dx + j, through(act, load(dx + j), load(x + j)));
 }
 
-/* y becomes the gradient factor (y + bias - target); sums of the errors and of their squares. */
-INLINE void row_mse(agd_real *y, const agd_real *target, size_t b, agd_real bias, agd_real factor, wide *sum,
-                    wide *squares) {
+/* y becomes the gradient factor (y + bias - target); returns the sum of (y + bias - target)^2. */
+INLINE wide row_mse(agd_real *y, const agd_real *target, size_t b, agd_real bias, agd_real factor) {
   wide s[WIDES], q[WIDES];
   clear(s);
   clear(q);
@@ -288,8 +281,7 @@ INLINE void row_mse(agd_real *y, const agd_real *target, size_t b, agd_real bias
     store(y + j, factor * error);
     add_centred(s, q, p, count, error, 0);
   });
-  *sum = folded(s);
-  *squares = folded(q);
+  return folded(q);
 }
 
 /* ---- tiles: LANES x LANES ---- */
@@ -318,9 +310,10 @@ INLINE void riffle(vec r[LANES]) {
   memcpy(r, t, sizeof t);
 }
 
-/* out[i,j] = in[j,i] for a tile of which the first `rows` rows of in and `rows_out` rows of out exist. The rows of a
- * 2^k x 2^k matrix riffled k times are its columns. */
-INLINE void transpose_tile(const agd_real *in, size_t ldi, size_t rows, agd_real *out, size_t ldo, size_t rows_out) {
+/* out[i,j] = in[j,i] for a tile of which the first `rows` rows of in and `rows_out` rows of out exist; unless sum is
+ * NULL, adds in's columns to it one after the other. The rows of a 2^k x 2^k matrix riffled k times are its columns. */
+INLINE void transpose_tile(const agd_real *in, size_t ldi, size_t rows, agd_real *out, size_t ldo, size_t rows_out,
+                           wide sum[WIDES_PER_PART]) {
   vec r[LANES];
   for (size_t i = 0; i < LANES; i++) r[i] = i < rows ? load(in + i * ldi) : (vec){0};
   riffle(r);
@@ -328,34 +321,43 @@ INLINE void transpose_tile(const agd_real *in, size_t ldi, size_t rows, agd_real
   if (LANES > 4) riffle(r);
   if (LANES > 8) riffle(r);
   for (size_t i = 0; i < LANES; i++) {
-    if (i < rows_out) store(out + i * ldo, r[i]);
+    if (i >= rows_out) break;
+    store(out + i * ldo, r[i]);
+    if (sum == NULL) continue;
+    wide w[WIDES_PER_PART];
+    widen(r[i], w);
+    for (size_t h = 0; h < WIDES_PER_PART; h++) sum[h] += w[h];
   }
 }
 
-/* Transposes rows [rows, cols] into out [cols, rows]; reads and writes whole vectors along both rows. */
-static void transpose_tiles(const agd_real *in, size_t ldi, size_t rows, size_t cols, agd_real *out, size_t ldo) {
-  for (size_t i = 0; i < rows; i += LANES) {
-    for (size_t j = 0; j < cols; j += LANES) {
-      const agd_real *from = in + i * ldi + j;
-      agd_real *to = out + j * ldo + i;
-      if (i + LANES <= rows && j + LANES <= cols)
-        transpose_tile(from, ldi, LANES, to, ldo, LANES);
-      else
-        transpose_tile(from, ldi, rows - i, to, ldo, cols - j);
-    }
-  }
+/* Transposes LANES rows, or the last `rows`, of `cols` elements into out [cols, rows]. Reads and writes whole vectors.
+ */
+INLINE void transpose_rows(const agd_real *in, size_t ldi, size_t rows, size_t cols, agd_real *out, size_t ldo,
+                           wide sum[WIDES_PER_PART]) {
+  size_t j = 0;
+  for (; rows >= LANES && j + LANES <= cols; j += LANES)
+    transpose_tile(in + j, ldi, LANES, out + j * ldo, ldo, LANES, sum);
+  for (; j < cols; j += LANES) transpose_tile(in + j, ldi, rows, out + j * ldo, ldo, cols - j, sum);
 }
 
 static void transpose(const agd_real *in, size_t ldi, size_t b, size_t C, agd_real *out, size_t ldo) {
   const size_t whole = C - C % LANES; /* in is not padded */
-  transpose_tiles(in, ldi, b, whole, out, ldo);
+  for (size_t j = 0; j < b; j += LANES) transpose_rows(in + j * ldi, ldi, b - j, whole, out + j, ldo, NULL);
   for (size_t c = whole; c < C; c++) {
     for (size_t j = 0; j < b; j++) out[c * ldo + j] = in[j * ldi + c];
   }
 }
 
-static void row_sums(const agd_real *x, size_t ld, size_t C, size_t b, double *sums) {
-  for (size_t c = 0; c < C; c++) sums[c] = row_sum(x + c * ld, b);
+/* dy_t and dbias of n features. */
+static void finish_gradient(const agd_real *dy, size_t ld, size_t n, size_t b, agd_real *dbias, agd_real *dy_t,
+                            size_t ldt) {
+  for (size_t i = 0; i < n; i += LANES) {
+    wide sum[WIDES_PER_PART] = {{0}};
+    transpose_rows(dy + i * ld, ld, n - i, b, dy_t + i, ldt, sum);
+    double lane[LANES];
+    memcpy(lane, sum, sizeof lane);
+    for (size_t k = 0; k < LANES && i + k < n; k++) dbias[i + k] = (agd_real)lane[k];
+  }
 }
 
 /* ---- the kernels: block by block of n features, the first of them c ---- */
@@ -421,6 +423,14 @@ static void bias_activation_moments(agd_activation act, agd_real *x, size_t ld, 
   FOR_BLOCKS block_moments(act, x + c * ld, ld, n, b, bias != NULL ? bias + c : NULL, mean + c, m2 + c);
 }
 
+static void row_sums(const agd_real *x, size_t ld, size_t C, size_t b, double *out) {
+  FOR_BLOCKS {
+    sums s;
+    for (size_t i = 0, k = c; i < n; i++, k++) s.row[i] = row_sum(x + k * ld, b);
+    finish(&s, n, out + c);
+  }
+}
+
 static agd_normalization from(agd_normalization norm, size_t c) {
   return (agd_normalization){norm.mean_high + c, norm.mean_low + c, norm.inverse_sd + c};
 }
@@ -459,15 +469,6 @@ static void batchnorm_backward_sums(const agd_real *dz, const agd_real *x, size_
   }
 }
 
-/* The rest of a block's backward pass: the bias gradient from its rows' sums, and the transposed gradient. */
-INLINE void finish_gradient(sums *s, const agd_real *dy, size_t ld, size_t n, size_t b, agd_real *dbias, agd_real *dy_t,
-                            size_t ldt) {
-  double sum_dy[BLOCK];
-  finish(s, n, sum_dy);
-  for (size_t i = 0; i < n; i++) dbias[i] = (agd_real)sum_dy[i];
-  transpose_tiles(dy, ld, n, b, dy_t, ldt);
-}
-
 static void batchnorm_backward(agd_activation act, agd_real *dz, const agd_real *x, size_t ld, size_t C, size_t b,
                                agd_normalization norm, const agd_real *gamma, const double *sum_dz,
                                const double *sum_dz_xhat, double m, agd_real *dbias, agd_real *dy_t, size_t ldt) {
@@ -479,24 +480,21 @@ static void batchnorm_backward(agd_activation act, agd_real *dz, const agd_real 
       shift[i] = (agd_real)(sum_dz[k] / m - slope_k * (double)norm.mean_low[k]);
       scale[i] = gamma[k] * norm.inverse_sd[k];
     }
-    sums s;
     FOR_ACTIVATION(act, {
       for (size_t i = 0, k = c; i < n; i++, k++)
-        s.row[i] =
-            row_batchnorm_backward(A, dz + k * ld, x + k * ld, b, norm.mean_high[k], scale[i], shift[i], slope[i]);
+        row_batchnorm_backward(A, dz + k * ld, x + k * ld, b, norm.mean_high[k], scale[i], shift[i], slope[i]);
     });
-    finish_gradient(&s, dz + c * ld, ld, n, b, dbias + c, dy_t + c, ldt);
+    finish_gradient(dz + c * ld, ld, n, b, dbias + c, dy_t + c, ldt);
   }
 }
 
 static void activation_backward(agd_activation act, agd_real *dx, const agd_real *x, size_t ld, size_t C, size_t b,
                                 agd_real *dbias, agd_real *dy_t, size_t ldt) {
   FOR_BLOCKS {
-    sums s;
     FOR_ACTIVATION(act, {
-      for (size_t i = 0, k = c; i < n; i++, k++) s.row[i] = row_activation_backward(A, dx + k * ld, x + k * ld, b);
+      for (size_t k = c; k < c + n; k++) row_activation_backward(A, dx + k * ld, x + k * ld, b);
     });
-    finish_gradient(&s, dx + c * ld, ld, n, b, dbias + c, dy_t + c, ldt);
+    finish_gradient(dx + c * ld, ld, n, b, dbias + c, dy_t + c, ldt);
   }
 }
 
@@ -515,17 +513,12 @@ static double mse(agd_real *y, const agd_real *target, size_t ld, size_t C, size
   const agd_real factor = (agd_real)(2 * scale / (double)C);
   double loss = 0;
   FOR_BLOCKS {
-    double sum[BLOCK], squares[BLOCK];
-    sums s, q;
-    for (size_t i = 0, k = c; i < n; i++, k++)
-      row_mse(y + k * ld, target + k * ld, b, bias[k], factor, &s.row[i], &q.row[i]);
-    finish(&s, n, sum);
+    double squares[BLOCK];
+    sums q;
+    for (size_t i = 0, k = c; i < n; i++, k++) q.row[i] = row_mse(y + k * ld, target + k * ld, b, bias[k], factor);
     finish(&q, n, squares);
-    for (size_t i = 0; i < n; i++) {
-      loss += squares[i];
-      dbias[c + i] = (agd_real)((double)factor * sum[i]);
-    }
-    transpose_tiles(y + c * ld, ld, n, b, dy_t + c, ldt);
+    for (size_t i = 0; i < n; i++) loss += squares[i];
+    finish_gradient(y + c * ld, ld, n, b, dbias + c, dy_t + c, ldt);
   }
   return loss / (double)C;
 }
