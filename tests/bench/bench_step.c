@@ -12,6 +12,10 @@
 #include <stdlib.h>
 #include <time.h>
 
+#ifdef ALLEGRAD_LIBXSMM
+#include <libxsmm.h>
+#endif
+
 #include "allegrad/gemm.h"
 #include "allegrad/matrix.h"
 #include "allegrad/memory.h"
@@ -19,7 +23,8 @@
 #include "allegrad/optimizer.h"
 #include "allegrad/rng.h"
 
-enum { ROWS = 16512, LAYERS = 7, PRODUCTS = 3, LIBRARIES = 2, TURN_ROWS = 256 };
+enum { ROWS = 16512, LAYERS = 7, PRODUCTS = 3, TURN_ROWS = 256 };
+enum { OPENBLAS, LIBXSMM, OURS, CANDIDATES };
 static const double TARGET = 1.15, LIMIT = 1.25;
 static const size_t WIDTH[LAYERS + 1] = {8, 300, 256, 128, 100, 500, 100, 1};
 static const char *const PRODUCT_NAME[PRODUCTS] = {"forward", "dX", "dW"};
@@ -45,26 +50,61 @@ static agd_real *random_reals(size_t count) {
 
 /* ---- the floor ---- */
 
+/* Computes c from a and b; see agd_product for who is who. */
+typedef struct product {
+  agd_gemm gemm;          /* by OpenBLAS or by our kernel, */
+  void (*compiled)(void); /* or, if not NULL, by libxsmm */
+  const agd_real *a, *b;
+  agd_real *c;
+} product;
+
 /* The operands of one layer's products, of its own as in a network. */
 typedef struct layer {
   agd_real *x, *w, *y, *dy, *dy_t, *dx, *dw;
-  agd_gemm by[PRODUCTS][LIBRARIES];
-  double seconds[PRODUCTS][LIBRARIES]; /* the fastest call; meaningless where the library cannot */
-  agd_gemm *best[PRODUCTS];
+  product products[PRODUCTS];
 } layer;
 
-static void run_product(const layer *l, const agd_gemm *g) {
-  switch (g->product) {
-  case AGD_FORWARD:
-    agd_gemm_run(g, l->w, l->x, l->y);
-    break;
-  case AGD_BACKWARD_INPUT:
-    agd_gemm_run(g, l->w, l->dy, l->dx);
-    break;
-  case AGD_BACKWARD_KERNEL:
-    agd_gemm_run(g, l->x, l->dy_t, l->dw);
-    break;
-  }
+#ifdef ALLEGRAD_LIBXSMM
+/* libxsmm is column-major: a row-major C = op(A) B is its C^T = B^T op(A)^T, so A and B change places. */
+static void (*compile(const agd_gemm *g))(void) {
+  const bool dw = g->product == AGD_BACKWARD_KERNEL;
+  const int m = (int)(dw ? g->out : g->batch), n = (int)(g->product == AGD_FORWARD ? g->out : g->in);
+  const int k = (int)(dw ? g->batch : g->product == AGD_FORWARD ? g->in : g->out);
+  const int ld_first = (int)g->ldb, ld_second = (int)g->lda, ldc = (int)g->ldc, prefetch = LIBXSMM_GEMM_PREFETCH_NONE;
+  const int flags = g->product == AGD_FORWARD ? LIBXSMM_GEMM_FLAG_TRANS_B : LIBXSMM_GEMM_FLAG_NONE;
+  const float alpha = 1, beta = 0;
+  return (void (*)(void))libxsmm_smmdispatch(m, n, k, &ld_first, &ld_second, &ldc, &alpha, &beta, &flags, &prefetch);
+}
+
+static void run_compiled(const product *p) { ((libxsmm_smmfunction)p->compiled)(p->b, p->a, p->c); }
+
+static const char *libxsmm_name(void) { return "libxsmm " LIBXSMM_VERSION; }
+
+static const char *libxsmm_target(void) { return libxsmm_get_target_arch(); }
+#else
+static void (*compile(const agd_gemm *g))(void) { return (void)g, NULL; }
+
+static void run_compiled(const product *p) { (void)p; }
+
+static const char *libxsmm_name(void) { return "no libxsmm"; }
+
+static const char *libxsmm_target(void) { return "none"; }
+#endif
+
+static void run_product(const product *p) {
+  if (p->compiled != NULL)
+    run_compiled(p);
+  else
+    agd_gemm_run(&p->gemm, p->a, p->b, p->c);
+}
+
+/* The same product by another candidate; false where that cannot. */
+static bool by(product *p, int candidate) {
+  const agd_gemm *g = &p->gemm;
+  p->compiled = candidate == LIBXSMM ? compile(g) : NULL;
+  p->gemm = agd_gemm_plan_with(candidate == OURS ? AGD_GEMM_OWN : AGD_GEMM_OPENBLAS, g->product, g->in, g->out,
+                               g->batch, g->lda, g->ldb, g->ldc);
+  return candidate != LIBXSMM || p->compiled != NULL;
 }
 
 static layer layer_create(size_t in, size_t out, size_t batch) {
@@ -76,12 +116,12 @@ static layer layer_create(size_t in, size_t out, size_t batch) {
              .dy_t = random_reals(batch * ldt),
              .dx = random_reals(in * ld),
              .dw = random_reals(in * out)};
-  for (int library = 0; library < LIBRARIES; library++) {
-    const agd_gemm_library name = (agd_gemm_library)library;
-    l.by[AGD_FORWARD][library] = agd_gemm_plan_with(name, AGD_FORWARD, in, out, batch, out, ld, ld);
-    l.by[AGD_BACKWARD_INPUT][library] = agd_gemm_plan_with(name, AGD_BACKWARD_INPUT, in, out, batch, out, ld, ld);
-    l.by[AGD_BACKWARD_KERNEL][library] = agd_gemm_plan_with(name, AGD_BACKWARD_KERNEL, in, out, batch, ld, ldt, out);
-  }
+  const agd_gemm forward = agd_gemm_plan(AGD_FORWARD, in, out, batch, out, ld, ld);
+  const agd_gemm dx = agd_gemm_plan(AGD_BACKWARD_INPUT, in, out, batch, out, ld, ld);
+  const agd_gemm dw = agd_gemm_plan(AGD_BACKWARD_KERNEL, in, out, batch, ld, ldt, out);
+  l.products[AGD_FORWARD] = (product){.gemm = forward, .a = l.w, .b = l.x, .c = l.y};
+  l.products[AGD_BACKWARD_INPUT] = (product){.gemm = dx, .a = l.w, .b = l.dy, .c = l.dx};
+  l.products[AGD_BACKWARD_KERNEL] = (product){.gemm = dw, .a = l.x, .b = l.dy_t, .c = l.dw};
   return l;
 }
 
@@ -90,45 +130,47 @@ static void layer_clear(layer *l) {
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) agd_release(all[i]);
 }
 
-static double flops(const agd_gemm *g) { return 2.0 * (double)g->in * (double)g->out * (double)g->batch; }
+static double flops(const product *p) { return 2.0 * (double)p->gemm.in * (double)p->gemm.out * (double)p->gemm.batch; }
 
 /* The fastest of `repeats` turns of a product, each long enough for the clock. */
-static double time_product(const layer *l, const agd_gemm *g, int repeats) {
-  const int calls = 1 + (int)(5e6 / flops(g));
+static double time_product(const product *p, int repeats) {
+  const int calls = 1 + (int)(5e6 / flops(p));
   double best = HUGE_VAL;
   for (int r = 0; r < repeats; r++) {
     const double start = now();
-    for (int c = 0; c < calls; c++) run_product(l, g);
-    const double seconds = (now() - start) / calls;
-    if (seconds < best) best = seconds;
+    for (int c = 0; c < calls; c++) run_product(p);
+    best = fmin(best, (now() - start) / calls);
   }
   return best;
 }
 
-/* Times every product by every library and prints the table; leaves the faster in `best`. */
-static void compare_libraries(layer *layers, int repeats) {
-  printf("%-8s %9s %10s %10s\n", "product", "shape", "OpenBLAS", "libxsmm");
+/* Times a product by every candidate, prints GFLOP/s, and leaves it to the faster of the libraries. */
+static void compare_libraries(product *p, int repeats) {
+  double fastest = HUGE_VAL;
+  int winner = OPENBLAS;
+  for (int candidate = 0; candidate < CANDIDATES; candidate++) {
+    if (!by(p, candidate)) {
+      printf(" %10s", "-");
+      continue;
+    }
+    const double seconds = time_product(p, repeats);
+    printf(" %10.1f", flops(p) / seconds * 1e-9);
+    if (candidate == OURS || seconds >= fastest) continue;
+    fastest = seconds;
+    winner = candidate;
+  }
+  by(p, winner);
+}
+
+static void compare_all(layer *layers, int repeats) {
+  printf("GFLOP/s %9s %10s %10s %10s\n", "", "OpenBLAS", "libxsmm", "ours");
   for (int p = 0; p < PRODUCTS; p++) {
     for (int i = 0; i < LAYERS; i++) {
-      layer *l = &layers[i];
-      l->best[p] = &l->by[p][AGD_GEMM_OPENBLAS];
       char shape[32];
       snprintf(shape, sizeof shape, "%zu-%zu", WIDTH[i], WIDTH[i + 1]);
-      printf("%-8s %9s", PRODUCT_NAME[p], shape);
-      for (int library = 0; library < LIBRARIES; library++) {
-        agd_gemm *g = &l->by[p][library];
-        if (g->library != (agd_gemm_library)library) {
-          printf(" %10s", "-");
-          continue;
-        }
-        l->seconds[p][library] = time_product(l, g, repeats);
-        printf(" %10.1f", flops(g) / l->seconds[p][library] * 1e-9);
-        if (library > 0 && l->seconds[p][library] < l->seconds[p][0]) l->best[p] = g;
-      }
-      printf("  GFLOP/s%s\n",
-             l->best[p]->library == agd_gemm_rule(l->best[p]->product, WIDTH[i], WIDTH[i + 1], l->best[p]->batch)
-                 ? ""
-                 : "  (a step takes the other)");
+      printf("%-7s %9s", PRODUCT_NAME[p], shape);
+      compare_libraries(&layers[i].products[p], repeats);
+      puts("");
     }
   }
 }
@@ -136,10 +178,10 @@ static void compare_libraries(layer *layers, int repeats) {
 static double time_floor(const layer *layers, int steps) {
   const double start = now();
   for (int s = 0; s < steps; s++) {
-    for (int i = 0; i < LAYERS; i++) run_product(&layers[i], layers[i].best[AGD_FORWARD]);
+    for (int i = 0; i < LAYERS; i++) run_product(&layers[i].products[AGD_FORWARD]);
     for (int i = LAYERS; i-- > 0;) {
-      run_product(&layers[i], layers[i].best[AGD_BACKWARD_INPUT]);
-      run_product(&layers[i], layers[i].best[AGD_BACKWARD_KERNEL]);
+      run_product(&layers[i].products[AGD_BACKWARD_INPUT]);
+      run_product(&layers[i].products[AGD_BACKWARD_KERNEL]);
     }
   }
   return (now() - start) / steps;
@@ -173,7 +215,8 @@ static training training_create(size_t batch) {
   training t = {.batch = batch, .x = random_reals(ROWS * WIDTH[0]), .y = random_reals(ROWS * WIDTH[LAYERS])};
   agd_status st = {0};
   agd_code code = agd_model_create(&spec, &t.model, &st);
-  if (code == AGD_OK) code = agd_network_create(t.model, batch, &t.network, &st);
+  const agd_lanes lanes = agd_lanes_of_ranks(1);
+  if (code == AGD_OK) code = agd_network_create(t.model, &lanes, 0, batch, NULL, &t.network, &st);
   if (code == AGD_OK) code = agd_optimizer_create(&sgd, t.model->weight_count, &t.optimizer, &st);
   if (code != AGD_OK) {
     fprintf(stderr, "bench_step: %s\n", st.message);
@@ -197,8 +240,9 @@ static double time_steps(training *t, int steps) {
   for (int s = 0; s < steps; s++) {
     if (t->next + t->batch > ROWS) t->next = 0;
     agd_optimizer_begin(t->optimizer);
-    agd_network_train(t->network, t->x + t->next * WIDTH[0], t->y + t->next * WIDTH[LAYERS], t->batch, t->batch,
-                      &exchange);
+    const agd_batch batch = {t->x + t->next * WIDTH[0], t->y + t->next * WIDTH[LAYERS], t->batch};
+    double loss;
+    agd_network_train(t->network, &batch, &exchange, &loss);
     t->next += t->batch;
   }
   return (now() - start) / steps;
@@ -211,7 +255,7 @@ static void bench_batch(size_t batch, int repeats) {
   for (size_t i = 0; i < LAYERS; i++) layers[i] = layer_create(WIDTH[i], WIDTH[i + 1], batch);
   training t = training_create(batch);
   printf("batch %zu\n", batch);
-  compare_libraries(layers, repeats);
+  compare_all(layers, repeats);
   const int steps = (int)(TURN_ROWS / batch);
   double floor = HUGE_VAL, step = HUGE_VAL, work = 0;
   for (int r = 0; r < repeats; r++) {
@@ -219,7 +263,7 @@ static void bench_batch(size_t batch, int repeats) {
     step = fmin(step, time_steps(&t, steps));
   }
   for (int p = 0; p < PRODUCTS; p++) {
-    for (int i = 0; i < LAYERS; i++) work += flops(layers[i].best[p]);
+    for (int i = 0; i < LAYERS; i++) work += flops(&layers[i].products[p]);
   }
   const double epoch = (double)ROWS / (double)batch;
   printf("floor  %.4f s/epoch  %6.1f GFLOP/s\n", floor * epoch, work / floor * 1e-9);
@@ -237,8 +281,9 @@ int main(int argc, char **argv) {
   }
   char libraries[128];
   agd_gemm_set_threads(1);
-  printf("%s; %s kernels; %d rows an epoch, one core, the fastest of %d turns\n\n",
-         agd_gemm_describe(libraries, sizeof libraries), agd_kernels_select()->isa, ROWS, repeats);
+  printf("%s, %s (%s), our kernels %s\n%d rows an epoch, one core, the fastest of %d turns\n\n",
+         agd_gemm_describe(libraries, sizeof libraries), libxsmm_name(), libxsmm_target(), agd_kernels_select()->isa,
+         ROWS, repeats);
   const size_t batches[] = {32, 256};
   for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) bench_batch(batches[i], repeats);
   return AGD_OK;
