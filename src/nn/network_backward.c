@@ -36,7 +36,7 @@ void agd_network_fold_lane_gradient(agd_network *net, size_t offset, size_t n) {
   })
 }
 
-/* The gradient of a bias, lane by lane, when there are several: the sums over the columns of dy [C, rows]. */
+/* The gradient of a bias with fixed lanes, lane by lane: the sums over the columns of dy [C, rows]. */
 static void lane_bias_gradient(agd_network *net, const agd_real *dy, size_t C, size_t offset) {
   for (size_t i = 0; i < net->lane_count; i++) {
     net->kernels->row_sums(dy + i * net->width, net->ld, C, net->lane_rows[i], net->lane_sums);
@@ -140,7 +140,7 @@ static void backward_hidden_layer(agd_network *net, size_t l, const agd_real *dy
   } else {
     k->activation_backward(activation, dx, s->x, ld, C, rows, dbias, dy_t, ldt);
   }
-  if (net->lane_count > 1) lane_bias_gradient(net, dx, C, below->bias);
+  if (net->lanes.fixed) lane_bias_gradient(net, dx, C, below->bias); /* dbias is summed in another order */
   if (!layer->batch_norm) return;
   store_batchnorm_gradient(net, l);
   gradient_ready(exchange, layer->gamma, batchnorm_slice_end(model, l));
