@@ -85,7 +85,7 @@ typedef struct agd_kernels {
   double (*mse)(agd_real *y, const agd_real *target, size_t ld, size_t T, size_t b, const agd_real *bias, double scale,
                 agd_real *dbias, agd_real *dy_t, size_t ldt);
 
-  /** sums[c] = sum_j x[c,j], in double. */
+  /** sums[c] = sum_j x[c,j], in double and in order of j: rounded to a real, the very bits of a dbias. */
   void (*row_sums)(const agd_real *x, size_t ld, size_t C, size_t b, double *sums);
 
   /** Transposes rows: out[c, j] = in[j, c] for j < b, c < C; in row-major [b, ldi] (a data set's rows), out [C, ldo].

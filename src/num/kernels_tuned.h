@@ -135,11 +135,11 @@ INLINE wide totals(const wide row[WIDE_LANES]) {
 }
 
 /* The sums of a block's rows in the making: out[i] becomes the sum of the lanes of row[i], i < n. */
-typedef struct sums {
+typedef struct block_sums {
   wide row[BLOCK];
-} sums;
+} block_sums;
 
-INLINE void finish(sums *s, size_t n, double *out) {
+INLINE void finish(block_sums *s, size_t n, double *out) {
   size_t i = 0;
   for (; i + WIDE_LANES <= n; i += WIDE_LANES) {
     const wide t = totals(s->row + i);
@@ -205,13 +205,6 @@ INLINE vec through(agd_activation act, vec dx, vec x) {
 
 INLINE void row_bias_activation(agd_activation act, agd_real *x, size_t b, agd_real bias) {
   for (size_t j = 0; j < b; j += LANES) store(x + j, activate(act, load(x + j) + bias));
-}
-
-INLINE wide row_sum(const agd_real *x, size_t b) {
-  wide s[WIDES];
-  clear(s);
-  FOR_PARTS({ add(s, p, count, load(x + j)); });
-  return folded(s);
 }
 
 /* sum_j (x[j] - center) and sum_j (x[j] - center)^2 */
@@ -310,8 +303,10 @@ INLINE void riffle(vec r[LANES]) {
   memcpy(r, t, sizeof t);
 }
 
-/* out[i,j] = in[j,i] for a tile of which the first `rows` rows of in and `rows_out` rows of out exist; unless sum is
- * NULL, adds in's columns to it one after the other. The rows of a 2^k x 2^k matrix riffled k times are its columns. */
+/* out[i,j] = in[j,i] for a tile of which the first `rows` rows of in and `rows_out` rows of out exist; adds in's
+ * columns to sum, one after the other. out or sum may be NULL. The rows of a 2^k x 2^k matrix riffled k times are its
+ * columns.
+ */
 INLINE void transpose_tile(const agd_real *in, size_t ldi, size_t rows, agd_real *out, size_t ldo, size_t rows_out,
                            wide sum[WIDES_PER_PART]) {
   vec r[LANES];
@@ -322,7 +317,7 @@ INLINE void transpose_tile(const agd_real *in, size_t ldi, size_t rows, agd_real
   if (LANES > 8) riffle(r);
   for (size_t i = 0; i < LANES; i++) {
     if (i >= rows_out) break;
-    store(out + i * ldo, r[i]);
+    if (out != NULL) store(out + i * ldo, r[i]);
     if (sum == NULL) continue;
     wide w[WIDES_PER_PART];
     widen(r[i], w);
@@ -330,14 +325,16 @@ INLINE void transpose_tile(const agd_real *in, size_t ldi, size_t rows, agd_real
   }
 }
 
-/* Transposes LANES rows, or the last `rows`, of `cols` elements into out [cols, rows]. Reads and writes whole vectors.
- */
+/* The same for LANES rows, or the last `rows`, of `cols` elements. Reads and writes whole vectors. */
 INLINE void transpose_rows(const agd_real *in, size_t ldi, size_t rows, size_t cols, agd_real *out, size_t ldo,
                            wide sum[WIDES_PER_PART]) {
-  size_t j = 0;
-  for (; rows >= LANES && j + LANES <= cols; j += LANES)
-    transpose_tile(in + j, ldi, LANES, out + j * ldo, ldo, LANES, sum);
-  for (; j < cols; j += LANES) transpose_tile(in + j, ldi, rows, out + j * ldo, ldo, cols - j, sum);
+  for (size_t j = 0; j < cols; j += LANES) {
+    agd_real *to = out != NULL ? out + j * ldo : NULL;
+    if (rows >= LANES && j + LANES <= cols)
+      transpose_tile(in + j, ldi, LANES, to, ldo, LANES, sum);
+    else
+      transpose_tile(in + j, ldi, rows, to, ldo, cols - j, sum);
+  }
 }
 
 static void transpose(const agd_real *in, size_t ldi, size_t b, size_t C, agd_real *out, size_t ldo) {
@@ -348,16 +345,28 @@ static void transpose(const agd_real *in, size_t ldi, size_t b, size_t C, agd_re
   }
 }
 
-/* dy_t and dbias of n features. */
-static void finish_gradient(const agd_real *dy, size_t ld, size_t n, size_t b, agd_real *dbias, agd_real *dy_t,
-                            size_t ldt) {
-  for (size_t i = 0; i < n; i += LANES) {
+/* x_t = x^T, unless it is NULL, and sums[c] = sum_j x[c,j] in order of j. */
+INLINE void transpose_and_sum(const agd_real *x, size_t ld, size_t C, size_t b, agd_real *x_t, size_t ldt,
+                              double *sums) {
+  for (size_t c = 0; c < C; c += LANES) {
     wide sum[WIDES_PER_PART] = {{0}};
-    transpose_rows(dy + i * ld, ld, n - i, b, dy_t + i, ldt, sum);
+    transpose_rows(x + c * ld, ld, C - c, b, x_t != NULL ? x_t + c : NULL, ldt, sum);
     double lane[LANES];
     memcpy(lane, sum, sizeof lane);
-    for (size_t k = 0; k < LANES && i + k < n; k++) dbias[i + k] = (agd_real)lane[k];
+    for (size_t i = 0; i < LANES && c + i < C; i++) sums[c + i] = lane[i];
   }
+}
+
+static void row_sums(const agd_real *x, size_t ld, size_t C, size_t b, double *sums) {
+  transpose_and_sum(x, ld, C, b, NULL, 0, sums);
+}
+
+/* dy_t and dbias of a block of n features. */
+static void finish_gradient(const agd_real *dy, size_t ld, size_t n, size_t b, agd_real *dbias, agd_real *dy_t,
+                            size_t ldt) {
+  double sums[BLOCK];
+  transpose_and_sum(dy, ld, n, b, dy_t, ldt, sums);
+  for (size_t i = 0; i < n; i++) dbias[i] = (agd_real)sums[i];
 }
 
 /* ---- the kernels: block by block of n features, the first of them c ---- */
@@ -395,7 +404,7 @@ static void bias_activation(agd_activation act, agd_real *x, size_t ld, size_t C
 static void block_moments(agd_activation act, agd_real *x, size_t ld, size_t n, size_t b, const agd_real *bias,
                           double *restrict mean, double *restrict m2) {
   double first[BLOCK], sum[BLOCK];
-  sums s, q;
+  block_sums s, q;
   if (bias == NULL) {
     for (size_t i = 0; i < n; i++) {
       first[i] = b > 0 ? (double)x[i * ld] : 0;
@@ -421,14 +430,6 @@ static void block_moments(agd_activation act, agd_real *x, size_t ld, size_t n, 
 static void bias_activation_moments(agd_activation act, agd_real *x, size_t ld, size_t C, size_t b,
                                     const agd_real *bias, double *mean, double *m2) {
   FOR_BLOCKS block_moments(act, x + c * ld, ld, n, b, bias != NULL ? bias + c : NULL, mean + c, m2 + c);
-}
-
-static void row_sums(const agd_real *x, size_t ld, size_t C, size_t b, double *out) {
-  FOR_BLOCKS {
-    sums s;
-    for (size_t i = 0, k = c; i < n; i++, k++) s.row[i] = row_sum(x + k * ld, b);
-    finish(&s, n, out + c);
-  }
 }
 
 static agd_normalization from(agd_normalization norm, size_t c) {
@@ -459,7 +460,7 @@ static void batchnorm_forward(agd_activation act, agd_real *x, size_t ld, size_t
 static void batchnorm_backward_sums(const agd_real *dz, const agd_real *x, size_t ld, size_t C, size_t b,
                                     agd_normalization norm, double *sum_dz, double *sum_dz_xhat) {
   FOR_BLOCKS {
-    sums s, s_x;
+    block_sums s, s_x;
     for (size_t i = 0, k = c; i < n; i++, k++)
       row_backward_sums(dz + k * ld, x + k * ld, b, norm.mean_high[k], &s.row[i], &s_x.row[i]);
     finish(&s, n, sum_dz + c);
@@ -514,7 +515,7 @@ static double mse(agd_real *y, const agd_real *target, size_t ld, size_t C, size
   double loss = 0;
   FOR_BLOCKS {
     double squares[BLOCK];
-    sums q;
+    block_sums q;
     for (size_t i = 0, k = c; i < n; i++, k++) q.row[i] = row_mse(y + k * ld, target + k * ld, b, bias[k], factor);
     finish(&q, n, squares);
     for (size_t i = 0; i < n; i++) loss += squares[i];

@@ -143,6 +143,13 @@ static void call_mse(const agd_kernels *k, agd_activation act, arguments *a) {
   a->loss = k->mse(a->dz, a->target, a->s.ld, a->s.C, a->s.b, a->bias, 1 / 37.0, a->dbias, a->dy_t, a->s.ldt);
 }
 
+/* The sums of rows are those that a bias gradient is rounded from, to the bit. */
+static void call_row_sums(const agd_kernels *k, agd_activation act, arguments *a) {
+  k->activation_backward(act, a->dz, a->x, a->s.ld, a->s.C, a->s.b, a->dbias, a->dy_t, a->s.ldt);
+  k->row_sums(a->dz, a->s.ld, a->s.C, a->s.b, a->sum_dz);
+  for (size_t c = 0; c < a->s.C; c++) assert_true((agd_real)a->sum_dz[c] == a->dbias[c]);
+}
+
 static void call_transpose(const agd_kernels *k, agd_activation act, arguments *a) {
   (void)act;
   k->transpose(a->rows, a->s.C, a->s.b, a->s.C, a->columns, a->s.ld);
@@ -185,6 +192,7 @@ static const struct {
              {"activation_backward", call_activation_backward},
              {"batchnorm_backward_local", call_batchnorm_backward_local},
              {"mse", call_mse},
+             {"row_sums", call_row_sums},
              {"transpose", call_transpose},
              {"normalization", call_normalization},
              {"sgd", call_sgd},
