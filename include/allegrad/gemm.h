@@ -30,12 +30,15 @@ typedef struct agd_gemm_lanes {
   const size_t *rows; /**< [count]: rows of each, at most width; 0 is fine */
 } agd_gemm_lanes;
 
+struct agd_product_operands; /* private to gemm.c */
+
 /** A planned product: plain value, no ownership; valid as long as the process. */
 typedef struct agd_gemm {
   agd_product product;
   size_t in, out, batch;
   size_t lda, ldb, ldc;
   agd_gemm_library library;
+  void (*kernel)(const struct agd_product_operands *operands); /**< ours, for this CPU */
 } agd_gemm;
 
 /** The library that computes a shape: a pure function of its arguments. */

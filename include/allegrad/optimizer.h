@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "allegrad/kernels.h"
 #include "allegrad/real.h"
 #include "allegrad/status.h"
 
@@ -25,6 +26,7 @@ typedef struct agd_optimizer_spec {
 /** An optimizer and its slots: flat arrays parallel to the weights. */
 typedef struct agd_optimizer {
   agd_optimizer_spec spec;
+  const agd_kernels *kernels;
   uint64_t iteration; /**< updates done */
   size_t count;       /**< elements of the weight array */
   size_t slot_count;  /**< 0: plain SGD, 1: velocity, 2: Adam's m and v */

@@ -14,7 +14,8 @@ agd_code agd_optimizer_create(const agd_optimizer_spec *spec, size_t count, agd_
   *out = NULL;
   agd_optimizer *optimizer = NULL;
   AGD_TRY(agd_allocate(1, sizeof *optimizer, "the optimizer", (void **)&optimizer, st));
-  *optimizer = (agd_optimizer){.spec = *spec, .count = count, .slot_count = agd_optimizer_slot_count(spec)};
+  *optimizer = (agd_optimizer){
+      .spec = *spec, .kernels = agd_kernels_select(), .count = count, .slot_count = agd_optimizer_slot_count(spec)};
   for (size_t s = 0; s < optimizer->slot_count; s++) {
     const agd_code code =
         agd_allocate(count, sizeof(agd_real), "the optimizer's slots", (void **)&optimizer->slots[s], st);
@@ -42,7 +43,7 @@ static double adam_alpha(const agd_optimizer *o) {
 
 void agd_optimizer_update(agd_optimizer *o, agd_real *weights, const agd_real *gradients, size_t offset, size_t count) {
   AGD_REQUIRE(o->iteration > 0 && offset <= o->count && count <= o->count - offset);
-  const agd_kernels *k = agd_kernels_select();
+  const agd_kernels *k = o->kernels;
   const agd_optimizer_spec *s = &o->spec;
   agd_real *w = weights + offset;
   const agd_real *g = gradients + offset;

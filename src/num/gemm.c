@@ -41,18 +41,6 @@ static int narrow(size_t extent) {
   return (int)extent;
 }
 
-agd_gemm agd_gemm_plan_with(agd_gemm_library library, agd_product product, size_t in, size_t out, size_t batch,
-                            size_t lda, size_t ldb, size_t ldc) {
-  const size_t all[] = {in, out, batch, lda, ldb, ldc};
-  for (size_t i = 0; i < sizeof all / sizeof *all; i++) narrow(all[i]);
-  return (agd_gemm){
-      .product = product, .in = in, .out = out, .batch = batch, .lda = lda, .ldb = ldb, .ldc = ldc, .library = library};
-}
-
-agd_gemm agd_gemm_plan(agd_product product, size_t in, size_t out, size_t batch, size_t lda, size_t ldb, size_t ldc) {
-  return agd_gemm_plan_with(agd_gemm_rule(product, in, out, batch), product, in, out, batch, lda, ldb, ldc);
-}
-
 static agd_product_kernel *product_kernel(void) {
   const char *isa = agd_kernels_select()->isa;
 #ifdef __x86_64__
@@ -61,6 +49,25 @@ static agd_product_kernel *product_kernel(void) {
 #endif
   (void)isa;
   return agd_product_baseline;
+}
+
+agd_gemm agd_gemm_plan_with(agd_gemm_library library, agd_product product, size_t in, size_t out, size_t batch,
+                            size_t lda, size_t ldb, size_t ldc) {
+  const size_t all[] = {in, out, batch, lda, ldb, ldc};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) narrow(all[i]);
+  return (agd_gemm){.product = product,
+                    .in = in,
+                    .out = out,
+                    .batch = batch,
+                    .lda = lda,
+                    .ldb = ldb,
+                    .ldc = ldc,
+                    .library = library,
+                    .kernel = product_kernel()};
+}
+
+agd_gemm agd_gemm_plan(agd_product product, size_t in, size_t out, size_t batch, size_t lda, size_t ldb, size_t ldc) {
+  return agd_gemm_plan_with(agd_gemm_rule(product, in, out, batch), product, in, out, batch, lda, ldb, ldc);
 }
 
 void agd_gemm_run_lanes(const agd_gemm *g, const agd_gemm_lanes *lanes, const agd_real *a, const agd_real *b,
@@ -78,7 +85,7 @@ void agd_gemm_run_lanes(const agd_gemm *g, const agd_gemm_lanes *lanes, const ag
                                          .lanes = lanes->count,
                                          .lane_width = lanes->width,
                                          .lane_inner = lanes->rows};
-  product_kernel()(&operands);
+  g->kernel(&operands);
 }
 
 static void run_own(const agd_gemm *g, extents e, const agd_real *a, const agd_real *b, agd_real *c) {
@@ -94,7 +101,7 @@ static void run_own(const agd_gemm *g, extents e, const agd_real *a, const agd_r
                                          .ldc = g->ldc,
                                          .lanes = 1,
                                          .lane_inner = &e.inner};
-  product_kernel()(&operands);
+  g->kernel(&operands);
 }
 
 static void run_openblas(const agd_gemm *g, extents e, const agd_real *a, const agd_real *b, agd_real *c) {
