@@ -41,7 +41,7 @@ static agd_real *random_reals(size_t count) {
   agd_real *x = NULL;
   if (agd_allocate(count, sizeof *x, "the benchmark", (void **)&x, &st) != AGD_OK) {
     fprintf(stderr, "bench_step: %s\n", st.message);
-    exit(st.code);
+    exit((int)st.code);
   }
   stream++;
   for (size_t i = 0; i < count; i++) x[i] = (agd_real)(2 * agd_random_uniform(1, stream, i) - 1);
@@ -220,7 +220,7 @@ static training training_create(size_t batch) {
   if (code == AGD_OK) code = agd_optimizer_create(&sgd, t.model->weight_count, &t.optimizer, &st);
   if (code != AGD_OK) {
     fprintf(stderr, "bench_step: %s\n", st.message);
-    exit(code);
+    exit((int)code);
   }
   agd_model_initialize(t.model, AGD_GLOROT_UNIFORM, 1);
   return t;
