@@ -78,29 +78,63 @@ INLINE void tile(size_t rows, size_t vectors, const agd_product_operands *p, con
 typedef void tile_function(const agd_product_operands *p, const agd_real *a, const agd_real *b, agd_real *c,
                            size_t cols);
 
+/* A tile of each height has a function of its own. */
 #define TILE(rows, vectors)                                                                                            \
   static __attribute__((noinline)) void tile_##rows##_##vectors(const agd_product_operands *p, const agd_real *a,      \
                                                                 const agd_real *b, agd_real *c, size_t cols) {         \
     tile(rows, vectors, p, a, b, c, cols);                                                                             \
-  }
+  }                                                                                                                    \
+  _Static_assert((rows) * (vectors) <= ROWS_NARROW, "a tile must stay in registers")
 
-TILE(1, 2)
-TILE(2, 2)
-TILE(3, 2)
-TILE(4, 2)
-TILE(5, 2)
-TILE(6, 2) TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1) TILE(7, 1) TILE(8, 1) TILE(9, 1)
-    TILE(10, 1) TILE(11, 1) TILE(12, 1)
+TILE(1, 2);
+TILE(2, 2);
+TILE(3, 2);
+TILE(4, 2);
+TILE(5, 2);
+TILE(6, 2);
+TILE(1, 1);
+TILE(2, 1);
+TILE(3, 1);
+TILE(4, 1);
+TILE(5, 1);
+TILE(6, 1);
+TILE(7, 1);
+TILE(8, 1);
+TILE(9, 1);
+TILE(10, 1);
+TILE(11, 1);
+TILE(12, 1);
 #if ROWS_WIDE == 14
-        TILE(7, 2) TILE(8, 2) TILE(9, 2) TILE(10, 2) TILE(11, 2) TILE(12, 2) TILE(13, 2) TILE(14, 2) TILE(13, 1)
-            TILE(14, 1) TILE(15, 1) TILE(16, 1) TILE(17, 1) TILE(18, 1) TILE(19, 1) TILE(20, 1) TILE(21, 1) TILE(22, 1)
-                TILE(23, 1) TILE(24, 1) TILE(25, 1) TILE(26, 1) TILE(27, 1) TILE(28, 1)
+TILE(7, 2);
+TILE(8, 2);
+TILE(9, 2);
+TILE(10, 2);
+TILE(11, 2);
+TILE(12, 2);
+TILE(13, 2);
+TILE(14, 2);
+TILE(13, 1);
+TILE(14, 1);
+TILE(15, 1);
+TILE(16, 1);
+TILE(17, 1);
+TILE(18, 1);
+TILE(19, 1);
+TILE(20, 1);
+TILE(21, 1);
+TILE(22, 1);
+TILE(23, 1);
+TILE(24, 1);
+TILE(25, 1);
+TILE(26, 1);
+TILE(27, 1);
+TILE(28, 1);
 #endif
 
-                    static tile_function *const WIDE[ROWS_WIDE] = {
-                        tile_1_2, tile_2_2, tile_3_2, tile_4_2,  tile_5_2,  tile_6_2,
+static tile_function *const WIDE[ROWS_WIDE] = {
+    tile_1_2, tile_2_2, tile_3_2, tile_4_2,  tile_5_2,  tile_6_2,
 #if ROWS_WIDE == 14
-                        tile_7_2, tile_8_2, tile_9_2, tile_10_2, tile_11_2, tile_12_2, tile_13_2, tile_14_2,
+    tile_7_2, tile_8_2, tile_9_2, tile_10_2, tile_11_2, tile_12_2, tile_13_2, tile_14_2,
 #endif
 };
 
