@@ -20,7 +20,7 @@ expect_package() {
     "$@" >"$work/log" 2>&1; then
     echo "configured without $package"
     failures=$((failures + 1))
-  elif ! tr -s '\n ' ' ' <"$work/log" | grep -q -- "Debian: apt-get install.* $package"; then
+  elif ! tr -s '\n ' ' ' <"$work/log" | grep -- "Debian: apt-get install.* $package" >/dev/null; then
     echo "no advice to install $package:"
     cat "$work/log"
     failures=$((failures + 1))
