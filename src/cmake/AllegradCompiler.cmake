@@ -8,6 +8,6 @@ if(ALLEGRAD_WERROR)
 endif()
 if(ALLEGRAD_SANITIZE)
   target_compile_options(allegrad_compiler INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined
-                                                    -fno-omit-frame-pointer)
+                                                    -fno-omit-frame-pointer -g)
   target_link_options(allegrad_compiler INTERFACE -fsanitize=address,undefined)
 endif()

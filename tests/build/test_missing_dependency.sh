@@ -53,4 +53,17 @@ without_module libssl-dev libcrypto
 without_module libprotobuf-c-dev libprotobuf-c
 without_module libisal-dev libisal
 without_module libcmocka-dev cmocka
+
+# Without Debian's pkg-config modules, HDF5 is what h5pcc says: that of Open MPI, where both are installed.
+rm "$work"/pc/hdf5*.pc
+rm -rf "$work/build"
+configured=0
+PKG_CONFIG_LIBDIR=$work/pc PKG_CONFIG_PATH='' cmake -S "$SOURCE" -B "$work/build" -DALLEGRAD_MPI="$MPI_FLAVOUR" \
+  -DALLEGRAD_TESTS=OFF >"$work/log" 2>&1 && configured=1
+if [[ $MPI_FLAVOUR == openmpi ]]; then
+  ((configured)) || { echo "HDF5 was not found by h5pcc:" && cat "$work/log" && exit 1; }
+elif ((configured)); then
+  echo "Open MPI's HDF5 was taken for $MPI_FLAVOUR"
+  exit 1
+fi
 ((failures == 0))

@@ -1,6 +1,6 @@
 # Run by CTest, which sets SOURCE, BUILD, ALLEGRAD, MPIRUN and MPI_FLAVOUR (tests/AllegradTest.cmake).
 # shellcheck shell=bash
-# HDF5 of another MPI, and the launcher of another MPI, are refused when configuring.
+# HDF5 of another MPI or of none, and the launcher of another MPI, are refused when configuring.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -21,6 +21,10 @@ expect "" -DALLEGRAD_MPI=openmpi
 expect "" -DALLEGRAD_MPI=mpich
 expect "another MPI than mpich.*libhdf5-mpich-dev" -DALLEGRAD_MPI=mpich -DALLEGRAD_HDF5=hdf5-openmpi
 expect "another MPI than openmpi.*libhdf5-openmpi-dev" -DALLEGRAD_MPI=openmpi -DALLEGRAD_HDF5=hdf5-mpich
+mkdir "$work/serial"
+echo 'int H5open(void);' >"$work/serial/hdf5.h"
+printf '%s\n' 'Name: hdf5-serial' 'Description: a serial one' 'Version: 1' "Cflags: -I$work/serial" >"$work/serial/hdf5-serial.pc"
+PKG_CONFIG_PATH=$work/serial expect "It is a serial build" -DALLEGRAD_HDF5=hdf5-serial
 expect "belongs to openmpi" -DALLEGRAD_MPI=mpich -DMPIEXEC_EXECUTABLE=/usr/bin/mpiexec.openmpi
 expect "belongs to mpich" -DALLEGRAD_MPI=openmpi -DMPIEXEC_EXECUTABLE=/usr/bin/mpiexec.mpich
 expect "mpich was asked for" -DALLEGRAD_MPI=mpich -DMPI_C_COMPILER=/usr/bin/mpicc.openmpi
