@@ -27,7 +27,7 @@ typedef struct agd_trainer_summary {
  * @return AGD_OK; AGD_EDATA (data file, weights file, memory, fewer training rows than ranks) */
 agd_code agd_trainer_create(const agd_comm *comm, const agd_config *config, agd_trainer **out, agd_status *st);
 
-/** Releases and nulls; NULL is fine. Not collective. */
+/** Releases and nulls; NULL is fine. Collective. */
 void agd_trainer_destroy(agd_trainer **trainer);
 
 agd_trainer_summary agd_trainer_summarize(const agd_trainer *trainer);

@@ -143,6 +143,16 @@ static agd_code append_history(agd_training *training, const agd_epoch_metrics *
   return AGD_OK;
 }
 
+static bool checkpoint_is_due(const agd_trainer *t) {
+  const uint64_t every = t->config.checkpoint_every_epochs;
+  return every > 0 && t->training.epoch % every == 0;
+}
+
+/* Completes the optimizer's slots for a weights file: a rank may have only its share of them up to date. Collective. */
+static void collect_slots(agd_trainer *t) {
+  for (size_t s = 0; s < t->optimizer->slot_count; s++) agd_reduce_collect(t->reduce, t->optimizer->slots[s]);
+}
+
 static agd_code save_checkpoint(const agd_trainer *t, const agd_run *run, agd_status *st) {
   char path[AGD_PATH_MAX];
   agd_run_checkpoint_path(run, t->training.step, path, sizeof path);
@@ -151,14 +161,13 @@ static agd_code save_checkpoint(const agd_trainer *t, const agd_run *run, agd_st
   return agd_checkpoints_prune(path, t->config.checkpoint_keep, st);
 }
 
-/* Rank 0's part of the end of an epoch: history, logs, and after a whole epoch perhaps a checkpoint. */
-static agd_code record_epoch(agd_trainer *t, const agd_epoch_metrics *metrics, bool whole, agd_run *run,
+/* Rank 0's part of the end of an epoch: history, logs, perhaps a checkpoint. */
+static agd_code record_epoch(agd_trainer *t, const agd_epoch_metrics *metrics, bool saves, agd_run *run,
                              agd_status *st) {
   AGD_TRY(append_history(&t->training, metrics, st));
   if (run == NULL) return AGD_OK;
   AGD_TRY(agd_run_epoch(run, metrics, st));
-  const uint64_t every = t->config.checkpoint_every_epochs;
-  return whole && every > 0 && t->training.epoch % every == 0 ? save_checkpoint(t, run, st) : AGD_OK;
+  return saves ? save_checkpoint(t, run, st) : AGD_OK;
 }
 
 /* One epoch from rows to record. The outcome is agreed. */
@@ -172,13 +181,15 @@ static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_stat
              (unsigned long long)t->training.step);
   const bool diverged = st->code == AGD_EDIVERGED, whole = !diverged && t->epoch_rows == t->plan.rows;
   if (whole) t->training.epoch = epoch + 1;
+  const bool saves = whole && checkpoint_is_due(t);
+  if (saves) collect_slots(t);
   agd_epoch_metrics metrics = {.epoch = epoch + 1, .step = t->training.step};
   metrics.loss = t->epoch_loss / (double)t->epoch_rows;
   metrics.val_loss = diverged ? NAN : validate(t);
   metrics.seconds = now() - start;
   if (t->comm->rank == 0 && (st->code == AGD_OK || diverged)) {
     agd_status recorded = {0};
-    if (record_epoch(t, &metrics, whole, run, &recorded) != AGD_OK && !diverged) *st = recorded;
+    if (record_epoch(t, &metrics, saves, run, &recorded) != AGD_OK && !diverged) *st = recorded;
     agd_progress_epoch(t->meter, &metrics);
   }
   return agd_comm_agree(t->comm, st);
@@ -195,6 +206,7 @@ agd_code agd_trainer_run(agd_trainer *t, agd_run *run, agd_status *st) {
     code = run_epoch(t, epoch, run, st);
   agd_progress_end(&t->meter);
   if (code != AGD_OK) return code;
+  collect_slots(t);
   if (run != NULL) {
     char path[AGD_PATH_MAX];
     agd_run_final_path(run, path, sizeof path);
