@@ -36,7 +36,8 @@ refuse() {
   [[ $code == "$expected" ]] || complain "exit code $code, not $expected: $*"
   grep -qF -- "$text" "$work/log" || complain "the message does not say \"$text\": $*"
   [[ $(<"$out") == old ]] || complain "the older file was touched: $*"
-  [[ -z $(ls -A "$TMPDIR") ]] || complain "left something behind: $*"
+  # Open MPI's daemon of the program clears its own folder, ompi.*, a little after the program has ended.
+  [[ -z $(ls -A --ignore='ompi.*' "$TMPDIR") ]] || complain "left something behind: $*"
 }
 
 cat >"$work/expected.csv" <<'END'
