@@ -18,12 +18,15 @@
 #include "allegrad/model.h"
 #include "allegrad/optimizer.h"
 #include "allegrad/reduce.h"
+#include "allegrad/schedule.h"
 #include "allegrad/status.h"
 
 enum { AGD_PATH_MAX = 4096, AGD_NAME_MAX = 256, AGD_JOB_MAX = 1 << 20 };
 
 typedef enum agd_loss { AGD_LOSS_MSE } agd_loss;
-typedef enum agd_shuffle { AGD_SHUFFLE_GLOBAL, AGD_SHUFFLE_NONE } agd_shuffle;
+typedef enum agd_split { AGD_SPLIT_TAIL, AGD_SPLIT_RANDOM } agd_split;
+typedef enum agd_shuffle { AGD_SHUFFLE_GLOBAL, AGD_SHUFFLE_SHARD, AGD_SHUFFLE_NONE } agd_shuffle;
+typedef enum agd_recalibrate { AGD_RECALIBRATE_OFF, AGD_RECALIBRATE_END, AGD_RECALIBRATE_EVAL } agd_recalibrate;
 typedef enum agd_progress { AGD_PROGRESS_AUTO, AGD_PROGRESS_BAR, AGD_PROGRESS_LINES, AGD_PROGRESS_OFF } agd_progress;
 
 /** Plain bytes without pointers; the padding is zero, so that equal jobs are equal bytes. */
@@ -31,20 +34,29 @@ typedef struct agd_config {
   char data_file[AGD_PATH_MAX];
   char data_x[AGD_NAME_MAX], data_y[AGD_NAME_MAX];
   double validation_split;
+  agd_split data_split;
   bool standardize;
 
   agd_model_spec model; /**< inputs and outputs stay 0 until the data is known */
   agd_initializer init;
   char init_weights[AGD_PATH_MAX]; /**< "" for none (null) */
+  agd_recalibrate recalibrate;
 
   agd_loss loss;
   agd_optimizer_spec optimizer; /**< what the named optimizer does not read holds the defaults */
-  uint64_t batch, epochs, max_steps;
+  uint64_t batch;               /**< the default when batch_per_rank is set */
+  uint64_t batch_per_rank;      /**< 0: off */
+  uint64_t accumulate;          /**< batches of a step */
+  uint64_t epochs, max_steps;
   agd_shuffle shuffle;
   uint64_t seed;
   uint64_t reproducible; /**< lanes of reproducible mode, 0: off */
+  agd_schedule_spec schedule;
+  double clip_norm;  /**< 0: off */
+  uint64_t patience; /**< epochs, 0: off */
 
   uint64_t checkpoint_every_epochs, checkpoint_keep;
+  bool checkpoint_best;
 
   agd_exchange_way exchange;
   uint64_t check_every;
@@ -67,7 +79,7 @@ agd_code agd_config_parse(const char *text, const char *name, const char *const 
                           agd_config *out, agd_status *st);
 
 /** The effective configuration as YAML that agd_config_parse reads back to the same bytes: every key in table order,
- * but those that the named optimizer does not read.
+ * but those that the job does not read.
  * @param text  receives a malloc'ed string, owned by the caller
  * @return AGD_OK or AGD_EDATA (memory) */
 agd_code agd_config_format(const agd_config *config, char **text, agd_status *st);

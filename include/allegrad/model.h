@@ -22,6 +22,9 @@ extern "C" {
 
 enum { AGD_HIDDEN_MAX = 64 };
 
+/** Whose rows a batch statistic is taken over: those of the global batch, of the node, of the rank. */
+typedef enum agd_sync { AGD_SYNC_GLOBAL, AGD_SYNC_NODE, AGD_SYNC_NONE } agd_sync;
+
 typedef enum agd_initializer { AGD_GLOROT_UNIFORM } agd_initializer;
 
 /** The shape of a model. Plain value: can be copied and sent as bytes. */
@@ -33,7 +36,9 @@ typedef struct agd_model_spec {
   bool batch_norm;           /**< a BatchNorm before every hidden Dense */
   double momentum;           /**< alpha: running = alpha running + (1 - alpha) batch */
   double epsilon;            /**< added to the variance */
-  bool unbiased_variance;    /**< the running variance takes M2/(m-1) (PyTorch) instead of M2/m (Keras) */
+  agd_sync sync;
+  double dropout;         /**< share of each hidden layer's outputs that a training pass sets to 0, below 1 */
+  bool unbiased_variance; /**< the running variance takes M2/(m-1) (PyTorch) instead of M2/m (Keras) */
 } agd_model_spec;
 
 /** One Dense and the BatchNorm before it, as offsets into the flat arrays. */

@@ -21,6 +21,7 @@ typedef struct agd_optimizer_spec {
   double momentum;
   bool nesterov;
   double beta_1, beta_2, epsilon;
+  double weight_decay;
 } agd_optimizer_spec;
 
 /** An optimizer and its slots: flat arrays parallel to the weights. */

@@ -56,25 +56,66 @@ static agd_place place_of(const agd_job *job, const char *path) {
   return written.source == AGD_FROM_DEFAULT ? start : written;
 }
 
+/* What a job chose instead of that which the key is for. */
+static const char *chosen_instead(const agd_key *key, const agd_config *config) {
+  switch (key->applies) {
+  case AGD_TO_SGD:
+    return "the optimizer adam";
+  case AGD_TO_ADAM:
+    return "the optimizer sgd";
+  case AGD_TO_STEP:
+    return config->schedule.name == AGD_SCHEDULE_COSINE ? "the schedule cosine" : "the schedule constant";
+  case AGD_TO_COSINE:
+    return config->schedule.name == AGD_SCHEDULE_STEP ? "the schedule step" : "the schedule constant";
+  case AGD_TO_GLOBAL_BATCH:
+    return "a job with train.batch_per_rank";
+  case AGD_TO_ALL:
+    break;
+  }
+  agd_bug(__FILE__, __LINE__, "a key for all jobs");
+}
+
+/* Written keys that this job does not read. */
+static agd_code check_applies(const agd_job *job) {
+  for (size_t i = 0; i < agd_config_key_count; i++) {
+    const agd_key *key = &agd_config_keys[i];
+    if (job->written[i].source != AGD_FROM_DEFAULT && !agd_key_applies(key, job->config))
+      return agd_job_fail(job, job->written[i], "%s does not apply to %s", key->path, chosen_instead(key, job->config));
+  }
+  return AGD_OK;
+}
+
+/* What reproducible mode excludes: whatever makes a sum depend on the number of ranks. */
+static agd_code check_reproducible(const agd_job *job) {
+  const agd_config *config = job->config;
+  const uint64_t lanes = config->reproducible;
+  const char *reason = NULL;
+  if (lanes == 0) return AGD_OK;
+  if (config->batch_per_rank > 0)
+    reason = "excludes train.batch_per_rank: the batch would depend on the number of ranks";
+  else if ((lanes & (lanes - 1)) != 0 || config->batch % lanes != 0)
+    reason = "must be a power of two that divides train.batch";
+  else if (config->model.batch_norm && config->model.sync != AGD_SYNC_GLOBAL)
+    reason = "needs model.batch_norm.sync: global";
+  else if (config->shuffle == AGD_SHUFFLE_SHARD)
+    reason = "needs train.shuffle: global or none";
+  if (reason == NULL) return AGD_OK;
+  return agd_job_fail(job, place_of(job, "train.reproducible"), "train.reproducible %s", reason);
+}
+
 /* What no key can see alone. */
 static agd_code validate(const agd_job *job) {
   const agd_config *config = job->config;
   if (config->data_file[0] == '\0')
     return agd_job_fail(job, place_of(job, "data"), "data.file is missing: it names the HDF5 file with the rows");
-  for (size_t i = 0; i < agd_config_key_count; i++) {
-    const agd_key *key = &agd_config_keys[i];
-    if (job->written[i].source != AGD_FROM_DEFAULT && !agd_key_applies(key, config))
-      return agd_job_fail(job, job->written[i], "%s does not apply to the optimizer %s", key->path,
-                          config->optimizer.name == AGD_ADAM ? "adam" : "sgd");
-  }
+  AGD_TRY(check_applies(job));
   if (config->optimizer.nesterov && config->optimizer.momentum == 0)
     return agd_job_fail(job, place_of(job, "train.optimizer.nesterov"),
                         "train.optimizer.nesterov needs a train.optimizer.momentum above 0");
-  const uint64_t lanes = config->reproducible;
-  if (lanes > 0 && ((lanes & (lanes - 1)) != 0 || config->batch % lanes != 0))
-    return agd_job_fail(job, place_of(job, "train.reproducible"),
-                        "train.reproducible must be a power of two that divides train.batch");
-  return AGD_OK;
+  if (config->patience > 0 && config->validation_split == 0)
+    return agd_job_fail(job, place_of(job, "train.early_stopping.patience"),
+                        "train.early_stopping.patience needs a data.validation_split above 0");
+  return check_reproducible(job);
 }
 
 static agd_code parse(const char *text, size_t length, const char *name, const char *const *overrides, size_t count,

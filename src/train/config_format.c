@@ -115,7 +115,13 @@ static void default_text(const agd_key *key, char text[AGD_DESCRIPTION_MAX]) {
 }
 
 static const char *applies_text(agd_applies applies) {
-  return applies == AGD_TO_SGD ? " (sgd only)" : applies == AGD_TO_ADAM ? " (adam only)" : "";
+  static const char *const text[] = {[AGD_TO_ALL] = "",
+                                     [AGD_TO_SGD] = " (sgd only)",
+                                     [AGD_TO_ADAM] = " (adam only)",
+                                     [AGD_TO_STEP] = " (step only)",
+                                     [AGD_TO_COSINE] = " (cosine only)",
+                                     [AGD_TO_GLOBAL_BATCH] = ""};
+  return text[applies];
 }
 
 void agd_config_print_keys(FILE *out, bool markdown) {

@@ -22,7 +22,10 @@ const agd_key agd_config_keys[] = {
     {"data.y", AGD_KIND_TEXT, FIELD(data_y), .fallback = "y",
      .help = "dataset of the targets, [rows, targets] or [rows]"},
     {"data.validation_split", AGD_KIND_REAL, FIELD(validation_split), .low = 0, .high = 1, .below_high = true,
-     .fallback = "0.2", .help = "share of the rows, from the end of the file, held out for validation"},
+     .fallback = "0.2", .help = "share of the rows held out for validation"},
+    {"data.split", AGD_KIND_CHOICE, FIELD(data_split), .fallback = "tail",
+     .choices = NAMES([AGD_SPLIT_TAIL] = "tail", [AGD_SPLIT_RANDOM] = "random"),
+     .help = "which rows are held out: the last of the file, or a draw by train.seed"},
     {"data.standardize", AGD_KIND_BOOLEAN, FIELD(standardize), .fallback = "false",
      .help = "scale features to mean 0 and standard deviation 1 of the training rows"},
 
@@ -36,6 +39,8 @@ const agd_key agd_config_keys[] = {
      .choices = NAMES([AGD_GLOROT_UNIFORM] = "glorot_uniform"), .help = "how kernels are drawn; biases start at 0"},
     {"model.init_weights", AGD_KIND_TEXT, FIELD(init_weights), .nullable = true, .fallback = "null",
      .help = "start from the layers of this .weights.h5, ours or Keras', instead"},
+    {"model.dropout", AGD_KIND_REAL, FIELD(model.dropout), .low = 0, .high = 1, .below_high = true, .fallback = "0",
+     .help = "share of the outputs of every hidden layer that a training step sets to 0, the rest is scaled up"},
     SECTION("model.batch_norm", "a batch normalisation before every hidden layer"),
     {"model.batch_norm.enabled", AGD_KIND_BOOLEAN, FIELD(model.batch_norm), .fallback = "true",
      .help = "whether there are any"},
@@ -43,9 +48,16 @@ const agd_key agd_config_keys[] = {
      .fallback = "0.99", .help = "alpha of the running averages: running = alpha running + (1 - alpha) batch"},
     {"model.batch_norm.epsilon", AGD_KIND_REAL, FIELD(model.epsilon), .low = 1e-12, .high = 1, .fallback = "0.001",
      .help = "added to the variance before the root"},
+    {"model.batch_norm.sync", AGD_KIND_CHOICE, FIELD(model.sync), .fallback = "global",
+     .choices = NAMES([AGD_SYNC_GLOBAL] = "global", [AGD_SYNC_NODE] = "node", [AGD_SYNC_NONE] = "none"),
+     .help = "whose rows a statistic is taken over: the global batch, those of the node, or those of the rank"},
     {"model.batch_norm.variance", AGD_KIND_CHOICE, FIELD(model.unbiased_variance), .fallback = "biased",
      .choices = NAMES("biased", "unbiased"),
      .help = "what the running variance takes: biased as Keras, unbiased as PyTorch"},
+    {"model.batch_norm.recalibrate", AGD_KIND_CHOICE, FIELD(recalibrate), .fallback = "off",
+     .choices = NAMES([AGD_RECALIBRATE_OFF] = "off", [AGD_RECALIBRATE_END] = "end", [AGD_RECALIBRATE_EVAL] = "eval"),
+     .help = "replace the running averages by the statistics of all training rows: at the end, or before every "
+             "validation"},
 
     SECTION("train", "the training"),
     {"train.loss", AGD_KIND_CHOICE, FIELD(loss), .fallback = "mse", .choices = NAMES([AGD_LOSS_MSE] = "mse"),
@@ -66,24 +78,53 @@ const agd_key agd_config_keys[] = {
     {"train.optimizer.epsilon", AGD_KIND_REAL, FIELD(optimizer.epsilon), .low = 1e-30, .high = 1, .fallback = "1e-07",
      .applies = AGD_TO_ADAM, .help = "added to the root of that mean"},
     {"train.batch", AGD_KIND_INTEGER, FIELD(batch), .least = 1, .most = COUNT_MAX, .fallback = "32",
-     .help = "rows of a step over all ranks"},
+     .applies = AGD_TO_GLOBAL_BATCH, .help = "rows of a batch over all ranks"},
+    {"train.batch_per_rank", AGD_KIND_INTEGER, FIELD(batch_per_rank), .least = 0, .most = COUNT_MAX, .fallback = "0",
+     .help = "rows of a batch on each rank, in place of batch; 0 for off"},
+    {"train.accumulate", AGD_KIND_INTEGER, FIELD(accumulate), .least = 1, .most = COUNT_MAX, .fallback = "1",
+     .help = "batches whose gradients are added up for one step"},
     {"train.epochs", AGD_KIND_INTEGER, FIELD(epochs), .least = 1, .most = COUNT_MAX, .fallback = "30",
      .help = "passes over the training rows"},
     {"train.max_steps", AGD_KIND_INTEGER, FIELD(max_steps), .least = 0, .most = COUNT_MAX, .fallback = "0",
      .help = "end after so many steps, within an epoch or not; 0 for no such limit"},
     {"train.shuffle", AGD_KIND_CHOICE, FIELD(shuffle), .fallback = "global",
-     .choices = NAMES([AGD_SHUFFLE_GLOBAL] = "global", [AGD_SHUFFLE_NONE] = "none"),
-     .help = "a fresh order of all training rows every epoch, or that of the file"},
+     .choices = NAMES([AGD_SHUFFLE_GLOBAL] = "global", [AGD_SHUFFLE_SHARD] = "shard", [AGD_SHUFFLE_NONE] = "none"),
+     .help = "a fresh order every epoch of all training rows, or of those of each rank, or that of the file"},
     {"train.seed", AGD_KIND_INTEGER, FIELD(seed), .least = 0, .most = UINT64_MAX, .fallback = "1",
      .help = "seed of the kernels drawn and of the orders of rows"},
     {"train.reproducible", AGD_KIND_INTEGER, FIELD(reproducible), .least = 0, .most = 1024, .fallback = "0",
      .help = "lanes, a power of two that divides batch: the same bits on 1 to so many ranks; 0 for off"},
+    SECTION("train.schedule", "how the learning rate changes from step to step"),
+    {"train.schedule.name", AGD_KIND_CHOICE, FIELD(schedule.name), .fallback = "constant",
+     .choices =
+         NAMES([AGD_SCHEDULE_CONSTANT] = "constant", [AGD_SCHEDULE_STEP] = "step", [AGD_SCHEDULE_COSINE] = "cosine"),
+     .help = "as it is, smaller every few epochs, or falling along half a cosine to the end"},
+    {"train.schedule.warmup_epochs", AGD_KIND_REAL, FIELD(schedule.warmup_epochs), .low = 0, .high = COUNT_MAX,
+     .fallback = "0", .help = "epochs of a linear rise before that"},
+    {"train.schedule.base_batch", AGD_KIND_INTEGER, FIELD(schedule.base_batch), .least = 0, .most = COUNT_MAX,
+     .fallback = "0",
+     .help = "learning_rate is meant for a step on so many rows and is scaled to those of this job; 0 for off"},
+    {"train.schedule.step_epochs", AGD_KIND_INTEGER, FIELD(schedule.step_epochs), .least = 1, .most = COUNT_MAX,
+     .fallback = "10", .applies = AGD_TO_STEP, .help = "epochs from one change to the next"},
+    {"train.schedule.step_factor", AGD_KIND_REAL, FIELD(schedule.step_factor), .low = 0, .high = 1, .fallback = "0.1",
+     .applies = AGD_TO_STEP, .help = "what it is multiplied by"},
+    {"train.schedule.final_factor", AGD_KIND_REAL, FIELD(schedule.final_factor), .low = 0, .high = 1, .fallback = "0",
+     .applies = AGD_TO_COSINE, .help = "share of the learning rate at the end"},
+    {"train.clip_norm", AGD_KIND_REAL, FIELD(clip_norm), .low = 0, .high = 1e30, .fallback = "0",
+     .help = "largest norm of the gradient of all weights: a longer one is scaled to it; 0 for off"},
+    {"train.weight_decay", AGD_KIND_REAL, FIELD(optimizer.weight_decay), .low = 0, .high = 1, .fallback = "0",
+     .help = "every step first takes weight_decay x learning rate x weight off each weight"},
+    SECTION("train.early_stopping", "an end before the last epoch"),
+    {"train.early_stopping.patience", AGD_KIND_INTEGER, FIELD(patience), .least = 0, .most = COUNT_MAX, .fallback = "0",
+     .help = "end after so many epochs without a lower val_loss; 0 for off"},
 
     SECTION("checkpoint", "what is kept while it trains"),
     {"checkpoint.every_epochs", AGD_KIND_INTEGER, FIELD(checkpoint_every_epochs), .least = 0, .most = COUNT_MAX,
      .fallback = "1", .help = "a checkpoint after every so many epochs; 0 for none"},
     {"checkpoint.keep", AGD_KIND_INTEGER, FIELD(checkpoint_keep), .least = 0, .most = COUNT_MAX, .fallback = "3",
      .help = "the newest so many checkpoints stay; 0 for all"},
+    {"checkpoint.best", AGD_KIND_BOOLEAN, FIELD(checkpoint_best), .fallback = "true",
+     .help = "keep the weights of the epoch with the lowest val_loss in best.weights.h5"},
 
     SECTION("comm", "what travels between ranks"),
     {"comm.check_every", AGD_KIND_INTEGER, FIELD(check_every), .least = 0, .most = COUNT_MAX, .fallback = "0",
@@ -165,7 +206,21 @@ void agd_key_describe(const agd_key *key, char text[AGD_DESCRIPTION_MAX]) {
 }
 
 bool agd_key_applies(const agd_key *key, const agd_config *config) {
-  return key->applies == AGD_TO_ALL || (key->applies == AGD_TO_ADAM) == (config->optimizer.name == AGD_ADAM);
+  switch (key->applies) {
+  case AGD_TO_ALL:
+    break;
+  case AGD_TO_SGD:
+    return config->optimizer.name == AGD_SGD;
+  case AGD_TO_ADAM:
+    return config->optimizer.name == AGD_ADAM;
+  case AGD_TO_STEP:
+    return config->schedule.name == AGD_SCHEDULE_STEP;
+  case AGD_TO_COSINE:
+    return config->schedule.name == AGD_SCHEDULE_COSINE;
+  case AGD_TO_GLOBAL_BATCH:
+    return config->batch_per_rank == 0;
+  }
+  return true;
 }
 
 /* The edit distance of Levenshtein: insertions, deletions and substitutions that turn a into b. */

@@ -21,13 +21,21 @@ typedef enum agd_kind {
   AGD_KIND_WIDTHS   /**< agd_model_spec.hidden and its count */
 } agd_kind;
 
-typedef enum agd_applies { AGD_TO_ALL, AGD_TO_SGD, AGD_TO_ADAM } agd_applies;
+/** The jobs that read a key: all, or those with this optimizer, this schedule, or a global batch. */
+typedef enum agd_applies {
+  AGD_TO_ALL,
+  AGD_TO_SGD,
+  AGD_TO_ADAM,
+  AGD_TO_STEP,
+  AGD_TO_COSINE,
+  AGD_TO_GLOBAL_BATCH
+} agd_applies;
 
 /** One key. Static storage. */
 typedef struct agd_key {
   const char *path; /**< "train.optimizer.name" */
   agd_kind kind;
-  agd_applies applies;        /**< the optimizer that reads it */
+  agd_applies applies;        /**< the jobs that read it */
   size_t offset, size;        /**< of the field in agd_config */
   double low, high;           /**< REAL: the range */
   uint64_t least, most;       /**< INTEGER, and the elements of WIDTHS: the range */
@@ -53,7 +61,7 @@ const char *agd_key_name(const agd_key *key);
 /** Writes what a value must be: "a whole number from 1 to 100". */
 void agd_key_describe(const agd_key *key, char text[AGD_DESCRIPTION_MAX]);
 
-/** Whether the optimizer of this job reads the key. */
+/** Whether this job reads the key. */
 bool agd_key_applies(const agd_key *key, const agd_config *config);
 
 /** The key that someone who wrote `path` probably meant, or NULL. */

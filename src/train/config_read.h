@@ -16,7 +16,7 @@ typedef struct agd_place {
 
 enum { AGD_FROM_DEFAULT, AGD_FROM_FILE, AGD_FROM_OVERRIDE };
 
-enum { AGD_KEYS_MAX = 64 };
+enum { AGD_KEYS_MAX = 96 };
 
 /** A job while it is read; everything is borrowed. */
 typedef struct agd_job {

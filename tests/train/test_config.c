@@ -46,7 +46,12 @@ static void test_defaults(void **state) {
   assert_true(c.optimizer.momentum == 0 && !c.optimizer.nesterov);
   assert_true(c.optimizer.beta_1 == 0.9 && c.optimizer.beta_2 == 0.999 && c.optimizer.epsilon == 1e-7);
   assert_true(c.batch == 32 && c.epochs == 30 && c.max_steps == 0 && c.shuffle == AGD_SHUFFLE_GLOBAL && c.seed == 1);
-  assert_true(c.checkpoint_every_epochs == 1 && c.checkpoint_keep == 3);
+  assert_true(c.data_split == AGD_SPLIT_TAIL && c.model.dropout == 0 && c.model.sync == AGD_SYNC_GLOBAL);
+  assert_true(c.recalibrate == AGD_RECALIBRATE_OFF && c.batch_per_rank == 0 && c.accumulate == 1);
+  assert_true(c.schedule.name == AGD_SCHEDULE_CONSTANT && c.schedule.warmup_epochs == 0 && c.schedule.base_batch == 0);
+  assert_true(c.schedule.step_epochs == 10 && c.schedule.step_factor == 0.1 && c.schedule.final_factor == 0);
+  assert_true(c.clip_norm == 0 && c.optimizer.weight_decay == 0 && c.patience == 0);
+  assert_true(c.checkpoint_every_epochs == 1 && c.checkpoint_keep == 3 && c.checkpoint_best);
   assert_true(c.log_steps == 0 && c.tensorboard && c.progress == AGD_PROGRESS_AUTO);
 }
 
@@ -57,7 +62,8 @@ static const char everything[] =
     "  file: 'a b.h5'\n"
     "  x: \"features: 1\"\n"
     "  y: target\n"
-    "  validation_split: 0\n"
+    "  validation_split: 0.5\n"
+    "  split: random\n"
     "  standardize: true\n"
     "model:\n"
     "  hidden:\n"
@@ -65,12 +71,14 @@ static const char everything[] =
     "    - 1000000\n"
     "  activation: tanh\n"
     "  init_weights: /x/y.weights.h5\n"
-    "  batch_norm: {enabled: false, momentum: .9, epsilon: 1e-5, variance: unbiased}\n"
+    "  dropout: 0.25\n"
+    "  batch_norm: {enabled: false, momentum: .9, epsilon: 1e-5, sync: none, variance: unbiased, recalibrate: eval}\n"
     "train: {\"loss\": \"mse\", optimizer: {name: sgd, learning_rate: 5., momentum: 9e-1, nesterov: true}, batch: 1,\n"
     "        epochs: 2147483647, max_steps: 12, shuffle: none, seed: 18446744073709551615,\n"
-    "        reproducible: 1}\n"
+    "        reproducible: 1, accumulate: 3, clip_norm: 2, weight_decay: 1e-4, early_stopping: {patience: 4},\n"
+    "        schedule: {name: cosine, warmup_epochs: 0.5, base_batch: 64, final_factor: 0.01}}\n"
     "comm: {check_every: 5, exchange: buckets}\n"
-    "checkpoint: {every_epochs: 0, keep: 0}\n"
+    "checkpoint: {every_epochs: 0, keep: 0, best: false}\n"
     "log: {steps: 10, tensorboard: false, progress: off}\n"
     "...\n";
 
@@ -81,7 +89,7 @@ static void test_every_key_is_read(void **state) {
   assert_string_equal(c.data_file, "a b.h5");
   assert_string_equal(c.data_x, "features: 1");
   assert_string_equal(c.data_y, "target");
-  assert_true(c.validation_split == 0 && c.standardize);
+  assert_true(c.validation_split == 0.5 && c.data_split == AGD_SPLIT_RANDOM && c.standardize);
   assert_true(c.model.hidden_count == 2 && c.model.hidden[0] == 7 && c.model.hidden[1] == 1000000);
   assert_true(c.model.hidden[2] == 0);
   assert_true(c.model.activation == AGD_TANH);
@@ -90,6 +98,10 @@ static void test_every_key_is_read(void **state) {
   assert_true(c.optimizer.learning_rate == 5 && c.optimizer.momentum == 0.9 && c.optimizer.nesterov);
   assert_true(c.batch == 1 && c.epochs == INT_MAX && c.max_steps == 12 && c.shuffle == AGD_SHUFFLE_NONE);
   assert_true(c.seed == UINT64_MAX && c.checkpoint_every_epochs == 0 && c.checkpoint_keep == 0);
+  assert_true(c.model.dropout == 0.25 && c.model.sync == AGD_SYNC_NONE && c.recalibrate == AGD_RECALIBRATE_EVAL);
+  assert_true(c.accumulate == 3 && c.clip_norm == 2 && c.optimizer.weight_decay == 1e-4 && c.patience == 4);
+  assert_true(c.schedule.name == AGD_SCHEDULE_COSINE && c.schedule.warmup_epochs == 0.5);
+  assert_true(c.schedule.base_batch == 64 && c.schedule.final_factor == 0.01 && !c.checkpoint_best);
   assert_true(c.reproducible == 1 && c.exchange == AGD_EXCHANGE_BUCKETS && c.check_every == 5);
   assert_true(c.log_steps == 10 && !c.tensorboard && c.progress == AGD_PROGRESS_OFF);
 }
@@ -250,7 +262,7 @@ static void test_bad_structure_is_refused_where_it_stands(void **state) {
       {"trian: {batch: 3}\n", "1:1", "unknown key trian; did you mean train?"},
       {"train: {momentum: 3}\n", "1:9", "did you mean train.optimizer.momentum?"},
       {"model: {qqqqqqqqqqqqq: 3}\n", "1:9", "unknown key model.qqqqqqqqqqqqq"},
-      {"train:\n  batch: 3\n  accumulate: 2\n", "3:3", "unknown key train.accumulate"},
+      {"train:\n  batch: 3\n  cumulate: 2\n", "3:3", "unknown key train.cumulate; did you mean train.accumulate?"},
       {"cluster: {timeout: 3}\n", "1:1", "unknown key cluster"},
       {"train.batch: 3\n", "1:1", "unknown key train.batch: a section is a mapping"},
       {"Train: {batch: 3}\n", "1:1", "did you mean train?"},
@@ -418,6 +430,21 @@ static void test_bad_overrides(void **state) {
       {"train.optimizer.beta_1=0.5", "--set train.optimizer.beta_1: train.optimizer.beta_1 does not apply to the "
                                      "optimizer sgd"},
       {"train.optimizer.name=adam", "job.yaml:2:21: train.optimizer.momentum does not apply to the optimizer adam"},
+      {"train.batch_per_rank=0", NULL},
+      {"train={batch: 8, batch_per_rank: 8}",
+       "--set train: train.batch does not apply to a job with train.batch_per_rank"},
+      {"train={batch_per_rank: 8, reproducible: 8}", "--set train: train.reproducible excludes train.batch_per_rank: "},
+      {"train={reproducible: 4, shuffle: shard}",
+       "--set train: train.reproducible needs train.shuffle: global or none"},
+      {"train={reproducible: 3}", "--set train: train.reproducible must be a power of two that divides train.batch"},
+      {"train.schedule={step_epochs: 3}", "--set train.schedule: train.schedule.step_epochs does not apply to the "
+                                          "schedule constant"},
+      {"train.schedule={name: cosine, step_factor: 0.3}",
+       "--set train.schedule: train.schedule.step_factor does not apply to the schedule cosine"},
+      {"train.schedule={name: step, final_factor: 0.3}",
+       "--set train.schedule: train.schedule.final_factor does not apply to the schedule step"},
+      {"train.accumulate=0", "--set train.accumulate: expected a whole number from 1 to "},
+      {"model.dropout=1", "--set model.dropout: expected a number of at least 0 and below 1"},
       {"train.optimizer.nesterov=true", NULL}, /* fine: the file gives a momentum */
   };
   for (size_t i = 0; i < COUNT(cases); i++) {
@@ -520,18 +547,22 @@ static void test_format_is_the_job_in_full(void **state) {
                             "  file: \"a b.h5\"\n"
                             "  x: \"features: 1\"\n"
                             "  y: target\n"
-                            "  validation_split: 0\n"
+                            "  validation_split: 0.5\n"
+                            "  split: random\n"
                             "  standardize: true\n"
                             "model:\n"
                             "  hidden: [7, 1000000]\n"
                             "  activation: tanh\n"
                             "  init: glorot_uniform\n"
                             "  init_weights: /x/y.weights.h5\n"
+                            "  dropout: 0.25\n"
                             "  batch_norm:\n"
                             "    enabled: false\n"
                             "    momentum: 0.9\n"
                             "    epsilon: 1e-05\n"
+                            "    sync: none\n"
                             "    variance: unbiased\n"
+                            "    recalibrate: eval\n"
                             "train:\n"
                             "  loss: mse\n"
                             "  optimizer:\n"
@@ -540,14 +571,26 @@ static void test_format_is_the_job_in_full(void **state) {
                             "    momentum: 0.9\n"
                             "    nesterov: true\n"
                             "  batch: 1\n"
+                            "  batch_per_rank: 0\n"
+                            "  accumulate: 3\n"
                             "  epochs: 2147483647\n"
                             "  max_steps: 12\n"
                             "  shuffle: none\n"
                             "  seed: 18446744073709551615\n"
                             "  reproducible: 1\n"
+                            "  schedule:\n"
+                            "    name: cosine\n"
+                            "    warmup_epochs: 0.5\n"
+                            "    base_batch: 64\n"
+                            "    final_factor: 0.01\n"
+                            "  clip_norm: 2\n"
+                            "  weight_decay: 0.0001\n"
+                            "  early_stopping:\n"
+                            "    patience: 4\n"
                             "checkpoint:\n"
                             "  every_epochs: 0\n"
                             "  keep: 0\n"
+                            "  best: false\n"
                             "comm:\n"
                             "  check_every: 5\n"
                             "  exchange: buckets\n"
@@ -660,9 +703,24 @@ static void random_job(uint64_t seed, agd_config *c) {
     c->optimizer.momentum = real(&s, 0, 1);
     c->optimizer.nesterov = c->optimizer.momentum > 0 && below(&s, 2);
   }
-  c->batch = 1 + below(&s, INT_MAX), c->epochs = 1 + below(&s, INT_MAX), c->max_steps = below(&s, INT_MAX);
-  c->shuffle = (agd_shuffle)below(&s, 2), c->seed = bits(&s);
-  c->reproducible = c->batch & -c->batch, c->exchange = (agd_exchange_way)below(&s, 4);
+  if (below(&s, 4) == 0)
+    c->batch_per_rank = 1 + below(&s, INT_MAX);
+  else
+    c->batch = 1 + below(&s, INT_MAX);
+  c->epochs = 1 + below(&s, INT_MAX), c->max_steps = below(&s, INT_MAX);
+  c->shuffle = (agd_shuffle)below(&s, 3), c->seed = bits(&s);
+  c->model.sync = (agd_sync)below(&s, 3), c->recalibrate = (agd_recalibrate)below(&s, 3);
+  c->data_split = (agd_split)below(&s, 2), c->model.dropout = real(&s, 0, 1), c->accumulate = 1 + below(&s, INT_MAX);
+  c->schedule.name = (agd_schedule_name)below(&s, 3);
+  c->schedule.warmup_epochs = real(&s, 0, INT_MAX), c->schedule.base_batch = below(&s, INT_MAX);
+  if (c->schedule.name == AGD_SCHEDULE_STEP)
+    c->schedule.step_epochs = 1 + below(&s, INT_MAX), c->schedule.step_factor = real(&s, 0, 1);
+  if (c->schedule.name == AGD_SCHEDULE_COSINE) c->schedule.final_factor = real(&s, 0, 1);
+  c->clip_norm = real(&s, 0, 1e30), c->optimizer.weight_decay = real(&s, 0, 1), c->checkpoint_best = below(&s, 2);
+  if (c->validation_split > 0) c->patience = below(&s, 5);
+  if (c->batch_per_rank == 0 && c->shuffle != AGD_SHUFFLE_SHARD && c->model.sync == AGD_SYNC_GLOBAL)
+    c->reproducible = c->batch & -c->batch;
+  c->exchange = (agd_exchange_way)below(&s, 4);
   c->check_every = below(&s, 5);
   if (c->reproducible > 1024) c->reproducible = 0;
   c->checkpoint_every_epochs = below(&s, 5), c->checkpoint_keep = below(&s, 5), c->log_steps = below(&s, 5);
@@ -699,14 +757,14 @@ static void test_the_keys_are_printed(void **state) {
   char *text = printed_keys(false);
   assert_contains(text, "\ntrain: the training\n");
   assert_contains(text, "\n  data.file  (required)\n");
-  assert_contains(text, "\n  train.batch  (32)\n      rows of a step over all ranks\n"
+  assert_contains(text, "\n  train.batch  (32)\n      rows of a batch over all ranks\n"
                         "      a whole number from 1 to 2147483647\n");
   assert_contains(text, "\n  train.optimizer.learning_rate  (0.01; adam: 0.001)\n");
   assert_contains(text, "\n  train.optimizer.beta_1  (0.9)\n      decay of the mean of the gradients (adam only)\n");
   free(text);
   text = printed_keys(true);
   assert_contains(text,
-                  "\n| `train.batch` | a whole number from 1 to 2147483647 | `32` | rows of a step over all ranks "
+                  "\n| `train.batch` | a whole number from 1 to 2147483647 | `32` | rows of a batch over all ranks "
                   "|\n");
   assert_contains(text, "\n| `data.file` | a path of at most 4095 bytes | required | ");
   for (const char *line = text; *line != '\0'; line = strchr(line, '\n') + 1) {
@@ -732,20 +790,20 @@ static void test_the_reference_job_lists_every_key(void **state) {
     if (strncmp(line, "  ", 2) != 0) continue;
     const char *help = strsep(&rest, "\n"), *kind = strsep(&rest, "\n");
     const char *path = strtok(line, " "), *name = strrchr(path, '.') + 1;
-    const bool adam = strstr(help, "(adam only)") != NULL;
+    const bool other = strstr(help, " only)") != NULL && strstr(help, "(sgd only)") == NULL;
     char above[256];
     snprintf(above, sizeof above, "# %s\n", help + 6);
     assert_contains(reference, above);
     const char *here = strstr(reference, above) + strlen(above);
     here += strspn(here, " ");
-    if (adam) here += 2; /* commented out */
+    if (other) here += 2; /* commented out */
     if (strncmp(here, name, strlen(name)) != 0 || here[strlen(name)] != ':') fail_msg("%s: not below its help", path);
     const char *end = strchr(here, '\n'), *comment = strstr(here, "  # ");
     if (comment == NULL || comment > end || strncmp(comment + 4, kind + 6, strlen(kind + 6)) != 0)
       fail_msg("%s: \"%s\" is not beside it", path, kind + 6);
     count++;
   }
-  assert_int_equal(count, 34);
+  assert_int_equal(count, 50);
   free(keys), free(reference);
 }
 
@@ -758,7 +816,7 @@ static char *for_adam(char *reference) {
     char *code = line + strspn(line, " ");
     if (skip || strncmp(code, "learning_rate:", 14) == 0) code = line + strlen(line);
     if (uncomment) code += 2;
-    strcat(strncat(text, line, strspn(line, " ")), strncmp(code, "name:", 5) == 0 ? "name: adam" : code);
+    strcat(strncat(text, line, strspn(line, " ")), strncmp(code, "name: sgd", 9) == 0 ? "name: adam" : code);
     strcat(text, "\n");
     skip = strstr(line, "(sgd only)") != NULL, uncomment = strstr(line, "(adam only)") != NULL;
   }
