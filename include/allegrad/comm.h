@@ -15,10 +15,14 @@
 #include "allegrad/real.h"
 #include "allegrad/status.h"
 
-/** A communicator of this program. Borrowed by everybody but its maker. */
+/** A communicator of this program, and which of its ranks share a node. Borrowed by everybody but its maker. */
 typedef struct agd_comm {
   MPI_Comm mpi;
   int rank, size;
+  MPI_Comm node; /**< the ranks that can share memory, in the order of their ranks */
+  int node_rank, node_size;
+  int node_count;    /**< nodes */
+  int node_smallest; /**< the fewest ranks on any node */
 } agd_comm;
 
 #ifdef ALLEGRAD_DOUBLE
@@ -30,7 +34,11 @@ typedef struct agd_comm {
 /** Duplicates `base` (MPI_COMM_WORLD as a rule). Collective on base. MPI errors on it end the job. */
 void agd_comm_create(MPI_Comm base, agd_comm *out);
 
-/** Releases the duplicate. Collective on comm. */
+/** The same as if every node held only `ranks` (at least 1) consecutive ranks of base, the last node what is left: for
+ * tests of several nodes on one. */
+void agd_comm_create_with_nodes(MPI_Comm base, int ranks, agd_comm *out);
+
+/** Releases both communicators. Collective on comm. */
 void agd_comm_destroy(agd_comm *comm);
 
 /** Refuses a process that thinks it is alone although a launcher started several (a program of one MPI under the

@@ -22,7 +22,10 @@ extern "C" {
 
 enum { AGD_HIDDEN_MAX = 64 };
 
-/** Whose rows a batch statistic is taken over: those of the global batch, of the node, of the rank. */
+/** Whose rows a batch statistic is taken over: those of the global batch, of the node, of the rank. With the latter two
+ * every node (rank) normalises by statistics of its own. A running average is then that of the batch's mean over nodes
+ * (ranks), weighted by their rows, of their means and of their variances: of what normalised, without the spread of the
+ * means. */
 typedef enum agd_sync { AGD_SYNC_GLOBAL, AGD_SYNC_NODE, AGD_SYNC_NONE } agd_sync;
 
 typedef enum agd_initializer { AGD_GLOROT_UNIFORM } agd_initializer;
@@ -36,9 +39,9 @@ typedef struct agd_model_spec {
   bool batch_norm;           /**< a BatchNorm before every hidden Dense */
   double momentum;           /**< alpha: running = alpha running + (1 - alpha) batch */
   double epsilon;            /**< added to the variance */
-  agd_sync sync;
-  double dropout;         /**< share of each hidden layer's outputs that a training pass sets to 0, below 1 */
-  bool unbiased_variance; /**< the running variance takes M2/(m-1) (PyTorch) instead of M2/m (Keras) */
+  agd_sync sync;             /**< not of the shape: it changes nothing in inference */
+  double dropout;            /**< share of each hidden layer's outputs that a training pass sets to 0, below 1 */
+  bool unbiased_variance;    /**< the running variance takes M2/(m-1) (PyTorch) instead of M2/m (Keras) */
 } agd_model_spec;
 
 /** One Dense and the BatchNorm before it, as offsets into the flat arrays. */
@@ -53,12 +56,14 @@ typedef struct agd_layer {
 
 /** Weights are laid out in backward order: kernel and bias of the output layer, then of the last hidden layer, ... the
  * first, then gamma and beta of the input BN (they travel with the gradients); then gamma and beta of the other BNs,
- * whose gradients are global already when BN is synchronised. Every tensor starts on a cache line; the gaps stay 0. */
+ * whose gradients are global already when statistics are (AGD_SYNC_GLOBAL), and travel, too, when they are not. Every
+ * tensor starts on a cache line; the gaps stay 0. */
 typedef struct agd_model {
   agd_model_spec spec;
   size_t layer_count;    /**< hidden_count + 1 */
   agd_layer *layers;     /**< owned; first hidden layer first */
   size_t weight_count;   /**< elements of weights, gaps included */
+  size_t norm_start;     /**< where gamma and beta of the other BNs begin */
   size_t exchange_count; /**< the leading part of a gradient array that has to be summed over ranks */
   size_t average_count;  /**< elements of averages, gaps included */
   agd_real *weights;     /**< owned, unless moved */

@@ -15,13 +15,19 @@
 #include "allegrad/real.h"
 #include "allegrad/status.h"
 
-/** What a network needs from the world: sums over all lanes of the global batch. The local lanes come as parts, one
- * after another; the result stands in the first. All members are called in the same order on every rank. */
+/** What a network needs from the world: sums over all lanes of the rows that share statistics (agd_sync): as a rule the
+ * global batch. The local lanes come as parts, one after another; the result stands in the first. All members are
+ * called in the same order on every rank. */
 typedef struct agd_exchange {
   void *context;
-  /** Merges the statistics of all lanes: parts of 1 + 2C doubles (see moments.h). NULL when this rank's rows are the
-   * whole batch and one lane. Collective. */
+  double groups; /**< row sets with statistics of their own: 1, or the number of nodes or ranks */
+  /** Merges the statistics of all lanes: parts of 1 + 2C doubles (see moments.h). NULL when this rank's rows are all
+   * that share statistics, in one lane. Collective. */
   void (*moments)(void *context, double *parts, size_t C);
+  /** The same in two halves for the input of the batch to come, which needs no result of this step: other members may
+   * be called in between, and parts be used again. NULL when moments is. Collective. */
+  void (*input_start)(void *context, const double *parts, size_t C);
+  void (*input_finish)(void *context, double *parts, size_t C);
   /** Starts to sum all lanes' n doubles; values may not be touched until sum_finish. At most one sum is under way. NULL
    * when moments is. Collective. */
   void (*sum_start)(void *context, double *values, size_t n);
@@ -59,12 +65,17 @@ void agd_network_destroy(agd_network **network);
  * i * model->weight_count further. Borrowed. */
 agd_real *agd_network_gradients(agd_network *network);
 
-/** One training pass: forward with batch statistics, loss, backward. The gradients of (sum over the global batch of the
- * squared error, mean over targets) / global_rows go to the gradient arrays: each run's share of the sum, but gamma and
- * beta beyond model->exchange_count, which are global already, to the first. Running averages are updated.
- * Collective through `exchange`.
+/** Takes up the batch of the next agd_network_train: copies its rows and starts the reduction of its input's
+ * statistics. Between a step's agd_network_train and the wait for its gradients the statistics travel for nothing. The
+ * network must not be used otherwise before that agd_network_train. Collective through `exchange`. */
+void agd_network_prepare(agd_network *network, const agd_batch *batch, const agd_exchange *exchange);
+
+/** One training pass over the prepared batch: forward with batch statistics, loss, backward. The gradients of (sum over
+ * the global batch of the squared error, mean over targets) / global_rows go to the gradient arrays: each run's share
+ * of the sum, but gamma and beta beyond model->exchange_count, which are global already, to the first. Running averages
+ * are updated. Collective through `exchange`.
  * @param losses  receives for each of this rank's lanes the sum over its rows of the per-row loss */
-void agd_network_train(agd_network *network, const agd_batch *batch, const agd_exchange *exchange, double *losses);
+void agd_network_train(agd_network *network, const agd_exchange *exchange, double *losses);
 
 /** Rows of a piece of agd_network_evaluate and agd_network_predict. */
 enum { AGD_PIECE = 256 };

@@ -9,7 +9,8 @@
  * the same on every rank. With fixed lanes the result does not depend on way or number of ranks.
  *
  * A step: agd_network_train with agd_reduce_exchange's callbacks; agd_reduce_gradients; update of agd_reduce_share and
- * of everything beyond exchange_count; agd_reduce_publish.
+ * of everything beyond exchange_count; agd_reduce_publish. With statistics per node or rank (agd_sync), all gamma and
+ * beta lie below exchange_count, and running averages are a rank's own until agd_reduce_merge_averages.
  */
 #ifndef ALLEGRAD_REDUCE_H
 #define ALLEGRAD_REDUCE_H
@@ -50,12 +51,21 @@ const char *agd_reduce_describe(const agd_reduce *reduce);
 /** Memory for agd_network_create's gradients. Borrowed. */
 agd_real *agd_reduce_gradient_memory(agd_reduce *reduce);
 
-/** The callbacks for agd_network_train. moments, sum_start, sum_finish are NULL on one rank with one lane. */
+/** The callbacks for agd_network_prepare and agd_network_train. Those for statistics are NULL where this rank's rows,
+ * in one lane, share them with no other's. */
 agd_exchange agd_reduce_exchange(agd_reduce *reduce);
 
 /** Sums values [this rank's lanes, n] over all lanes into values[0 .. n), in the order of fold.h: the same bits on
  * every rank. n is at most 1 + 2 times the widest layer, or 64. Collective. */
 void agd_reduce_sum(agd_reduce *reduce, double *values, size_t n);
+
+/** Merges the statistics of all lanes, parts [this rank's lanes, 1 + 2C] as in moments.h, into the first part: the same
+ * bits on every rank. C is at most the widest layer's. Collective. */
+void agd_reduce_moments(agd_reduce *reduce, double *parts, size_t C);
+
+/** Makes the model's running averages those of the whole batches on every rank (see agd_sync): the mean over nodes or
+ * ranks. Nothing to do with statistics of the global batch. Collective. */
+void agd_reduce_merge_averages(agd_reduce *reduce);
 
 /** Completes the sum of the gradients over ranks: afterwards those of agd_reduce_share are global. Collective. */
 void agd_reduce_gradients(agd_reduce *reduce);

@@ -44,8 +44,9 @@ static void lay_out(agd_model *model) {
       layer->mean = place(&averages, layer->in);
       layer->variance = place(&averages, layer->in);
     }
-    if (l == 0) model->exchange_count = weights;
+    if (l == 0) model->norm_start = weights;
   }
+  model->exchange_count = model->spec.sync == AGD_SYNC_GLOBAL ? model->norm_start : weights;
   model->weight_count = weights;
   model->average_count = averages;
 }

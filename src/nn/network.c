@@ -2,15 +2,19 @@
 
 #include <string.h>
 
-/* running = alpha running + (1 - alpha) batch. */
-static void update_averages(agd_model *model, const agd_layer *layer, const double *mean, const double *variance,
-                            double m) {
-  const double alpha = model->spec.momentum;
+/* running = alpha running + (1 - alpha) batch. Of several row sets each takes its part of the batch's weighted mean, so
+ * that the mean over the sets of what they hold is the running average of that mean, whenever it is taken. */
+static void update_averages(const agd_network *net, size_t l, double groups) {
+  agd_model *model = net->model;
+  const agd_layer *layer = &model->layers[l];
+  const layer_space *s = &net->layers[l];
+  const double alpha = model->spec.momentum, m = s->m, part = m * groups / (double)net->global_rows;
   const double correction = model->spec.unbiased_variance && m > 1 ? m / (m - 1) : 1;
+  const double *mean = s->moments + 1, *variance = s->variance;
   agd_real *moving_mean = model->averages + layer->mean, *moving_variance = model->averages + layer->variance;
   for (size_t c = 0; c < layer->in; c++) {
-    moving_mean[c] = (agd_real)(alpha * (double)moving_mean[c] + (1 - alpha) * mean[c]);
-    moving_variance[c] = (agd_real)(alpha * (double)moving_variance[c] + (1 - alpha) * correction * variance[c]);
+    moving_mean[c] = (agd_real)(alpha * (double)moving_mean[c] + (1 - alpha) * part * mean[c]);
+    moving_variance[c] = (agd_real)(alpha * (double)moving_variance[c] + (1 - alpha) * part * correction * variance[c]);
   }
 }
 
@@ -33,36 +37,59 @@ static void lane_moments(agd_network *net, size_t l) {
   }
 }
 
-/* Batch norm of layer l's input with the statistics of the global batch: bias and activation of the layer below, local
- * statistics, one reduction, normalisation. */
-static void batchnorm_forward(agd_network *net, size_t l, size_t global_rows, const agd_exchange *exchange) {
-  agd_model *model = net->model;
+/* Normalisation of layer l's input by the statistics that its rows share with other ranks: bias and activation of the
+ * layer below, local statistics, one reduction. Those of the input are on their way since agd_network_prepare. */
+static void shared_batchnorm_forward(agd_network *net, size_t l, const agd_exchange *exchange) {
+  const agd_model *model = net->model;
   const agd_layer *layer = &model->layers[l];
   layer_space *s = &net->layers[l];
-  const agd_kernels *k = net->kernels;
-  const agd_real *gamma = model->weights + layer->gamma, *beta = model->weights + layer->beta;
   const size_t C = layer->in;
-  double *mean = s->moments + 1, *m2 = mean + C;
-  if (exchange->moments == NULL) {
-    k->batchnorm_forward(model->spec.activation, s->x, net->ld, C, net->rows, bias_below(net, l), model->spec.epsilon,
-                         gamma, beta, mean, s->variance, s->norm, s->z, net->ld);
+  const double *mean = s->moments + 1, *m2 = mean + C;
+  if (l == 0) {
+    exchange->input_finish(exchange->context, s->moments, C);
   } else {
     lane_moments(net, l);
     exchange->moments(exchange->context, s->moments, C);
-    for (size_t c = 0; c < C; c++) s->variance[c] = m2[c] / (double)global_rows;
-    k->normalization(C, mean, s->variance, model->spec.epsilon, s->norm);
-    k->normalize(s->x, net->ld, C, net->rows, s->norm, gamma, beta, s->z, net->ld);
   }
-  update_averages(model, layer, mean, s->variance, (double)global_rows);
+  s->m = s->moments[0];
+  for (size_t c = 0; c < C; c++) s->variance[c] = s->m > 0 ? m2[c] / s->m : 0;
+  net->kernels->normalization(C, mean, s->variance, model->spec.epsilon, s->norm);
+  net->kernels->normalize(s->x, net->ld, C, net->rows, s->norm, model->weights + layer->gamma,
+                          model->weights + layer->beta, s->z, net->ld);
 }
 
-static void forward(agd_network *net, size_t global_rows, const agd_exchange *exchange) {
+/* The same when this rank's rows share statistics with nobody's; there may be none. */
+static void own_batchnorm_forward(agd_network *net, size_t l) {
+  const agd_model *model = net->model;
+  const agd_layer *layer = &model->layers[l];
+  layer_space *s = &net->layers[l];
+  const size_t C = layer->in;
+  s->m = (double)net->rows;
+  if (net->rows > 0) {
+    net->kernels->batchnorm_forward(model->spec.activation, s->x, net->ld, C, net->rows, bias_below(net, l),
+                                    model->spec.epsilon, model->weights + layer->gamma, model->weights + layer->beta,
+                                    s->moments + 1, s->variance, s->norm, s->z, net->ld);
+  } else {
+    memset(s->moments + 1, 0, C * sizeof *s->moments);
+    memset(s->variance, 0, C * sizeof *s->variance);
+  }
+}
+
+static void batchnorm_forward(agd_network *net, size_t l, const agd_exchange *exchange) {
+  if (exchange->moments != NULL)
+    shared_batchnorm_forward(net, l, exchange);
+  else
+    own_batchnorm_forward(net, l);
+  update_averages(net, l, exchange->groups);
+}
+
+static void forward(agd_network *net, const agd_exchange *exchange) {
   const agd_model *model = net->model;
   for (size_t l = 0; l < model->layer_count; l++) {
     const agd_layer *layer = &model->layers[l];
     layer_space *s = &net->layers[l];
     if (layer->batch_norm)
-      batchnorm_forward(net, l, global_rows, exchange);
+      batchnorm_forward(net, l, exchange);
     else if (l > 0)
       net->kernels->bias_activation(model->spec.activation, s->x, net->ld, layer->in, net->rows, bias_below(net, l));
     agd_gemm_run(&s->forward, model->weights + layer->kernel, s->z, output_of(net, l));
@@ -76,12 +103,12 @@ static void copy_columns(const agd_real *from, size_t ld_from, size_t rows, size
 
 /* Loss and its gradient. With several lanes each is taken on its own, in a copy: the kernel writes whole cache lines.
  */
-static void loss_forward_backward(agd_network *net, size_t global_rows, double *losses) {
+static void loss_forward_backward(agd_network *net, double *losses) {
   const agd_model *model = net->model;
   const agd_layer *last = &model->layers[model->layer_count - 1];
   const agd_real *bias = model->weights + last->bias;
   const size_t T = model->spec.outputs, ldt = agd_padded_ld(T), lane_ld = agd_padded_ld(net->width);
-  const double scale = 1 / (double)global_rows;
+  const double scale = 1 / (double)net->global_rows;
   if (net->lane_count == 1) {
     losses[0] = net->kernels->mse(net->output, net->target, net->ld, T, net->rows, bias, scale,
                                   net->gradients + last->bias, net->gradient_t, ldt);
@@ -98,14 +125,25 @@ static void loss_forward_backward(agd_network *net, size_t global_rows, double *
   agd_network_fold_lane_gradient(net, last->bias, T);
 }
 
-void agd_network_train(agd_network *net, const agd_batch *batch, const agd_exchange *exchange, double *losses) {
-  AGD_REQUIRE(batch->global_rows > 0 && batch->global_rows <= net->batch);
-  AGD_REQUIRE(exchange->moments != NULL || net->lanes.count == 1);
+void agd_network_prepare(agd_network *net, const agd_batch *batch, const agd_exchange *exchange) {
+  AGD_REQUIRE(batch->global_rows > 0 && batch->global_rows <= net->batch && !net->prepared);
   const size_t inputs = net->model->spec.inputs, outputs = net->model->spec.outputs;
+  net->global_rows = batch->global_rows;
+  net->prepared = true;
   agd_network_set_batch(net, batch->global_rows);
   net->kernels->transpose(batch->x, inputs, net->rows, inputs, net->layers[0].x, net->ld);
   net->kernels->transpose(batch->y, outputs, net->rows, outputs, net->target, net->ld);
-  forward(net, batch->global_rows, exchange);
-  loss_forward_backward(net, batch->global_rows, losses);
-  agd_network_backward(net, batch->global_rows, exchange);
+  if (net->model->layers[0].batch_norm && exchange->moments != NULL) {
+    lane_moments(net, 0);
+    exchange->input_start(exchange->context, net->layers[0].moments, inputs);
+  }
+}
+
+void agd_network_train(agd_network *net, const agd_exchange *exchange, double *losses) {
+  AGD_REQUIRE(net->prepared);
+  AGD_REQUIRE(exchange->moments != NULL || net->lane_count == 1);
+  net->prepared = false;
+  forward(net, exchange);
+  loss_forward_backward(net, losses);
+  agd_network_backward(net, exchange);
 }

@@ -8,7 +8,7 @@ static void gradient_ready(const agd_exchange *exchange, size_t first, size_t en
   if (exchange->gradient_ready != NULL) exchange->gradient_ready(exchange->context, first, end - first);
 }
 
-/* dgamma and dbeta are the sums of the backward pass. */
+/* dgamma and dbeta are the sums of the backward pass: once they are global, or this rank's share, which travels. */
 static void store_batchnorm_gradient(agd_network *net, size_t l) {
   const agd_layer *layer = &net->model->layers[l];
   const double *sum_dz = net->layers[l].sums, *sum_dz_xhat = sum_dz + layer->in;
@@ -87,7 +87,7 @@ static void lane_backward_sums(agd_network *net, size_t l, const agd_real *dz) {
 
 /* One past the slice of the gradient array that layer l's Dense begins; see #agd_model for the order. */
 static size_t dense_slice_end(const agd_model *model, size_t l) {
-  return l > 0 ? model->layers[l - 1].kernel : model->exchange_count;
+  return l > 0 ? model->layers[l - 1].kernel : model->norm_start;
 }
 
 static size_t batchnorm_slice_end(const agd_model *model, size_t l) {
@@ -111,7 +111,7 @@ static void backward_input_layer(agd_network *net, const agd_real *dy, agd_real 
 
 /* Layer l > 0: turns dy, the gradient before its own activation, into the one of the layer below (in dx). The sums of
  * BN travel while the dW product is computed. */
-static void backward_hidden_layer(agd_network *net, size_t l, const agd_real *dy, agd_real *dx, size_t global_rows,
+static void backward_hidden_layer(agd_network *net, size_t l, const agd_real *dy, agd_real *dx,
                                   const agd_exchange *exchange) {
   const agd_model *model = net->model;
   const agd_layer *layer = &model->layers[l], *below = &model->layers[l - 1];
@@ -122,36 +122,38 @@ static void backward_hidden_layer(agd_network *net, size_t l, const agd_real *dy
   const agd_real *gamma = model->weights + layer->gamma;
   agd_real *dbias = net->gradients + below->bias, *dy_t = net->gradient_t;
   const bool travelling = layer->batch_norm && exchange->sum_start != NULL;
+  const bool own_share = model->spec.sync != AGD_SYNC_GLOBAL; /* of dgamma and dbeta, to be summed with the others */
 
   agd_gemm_run(&s->backward_input, model->weights + layer->kernel, dy, dx);
   if (travelling) {
     lane_backward_sums(net, l, dx);
+    if (own_share) store_batchnorm_gradient(net, l);
     exchange->sum_start(exchange->context, s->sums, 2 * C);
   }
   kernel_gradient(net, l);
   gradient_ready(exchange, layer->kernel, dense_slice_end(model, l));
   if (travelling) {
     exchange->sum_finish(exchange->context);
-    k->batchnorm_backward(activation, dx, s->x, ld, C, rows, s->norm, gamma, s->sums, s->sums + C, (double)global_rows,
-                          dbias, dy_t, ldt);
+    k->batchnorm_backward(activation, dx, s->x, ld, C, rows, s->norm, gamma, s->sums, s->sums + C, s->m, dbias, dy_t,
+                          ldt);
   } else if (layer->batch_norm) {
-    k->batchnorm_backward_local(activation, dx, s->x, ld, C, rows, s->norm, gamma, s->sums, s->sums + C,
-                                (double)global_rows, dbias, dy_t, ldt);
+    k->batchnorm_backward_local(activation, dx, s->x, ld, C, rows, s->norm, gamma, s->sums, s->sums + C, s->m, dbias,
+                                dy_t, ldt);
   } else {
     k->activation_backward(activation, dx, s->x, ld, C, rows, dbias, dy_t, ldt);
   }
   if (net->lanes.fixed) lane_bias_gradient(net, dx, C, below->bias); /* dbias is summed in another order */
   if (!layer->batch_norm) return;
-  store_batchnorm_gradient(net, l);
+  if (!travelling || !own_share) store_batchnorm_gradient(net, l);
   gradient_ready(exchange, layer->gamma, batchnorm_slice_end(model, l));
 }
 
-void agd_network_backward(agd_network *net, size_t global_rows, const agd_exchange *exchange) {
+void agd_network_backward(agd_network *net, const agd_exchange *exchange) {
   agd_real *dy = net->output;
   size_t turn = 0;
   for (size_t l = net->model->layer_count; l-- > 1;) {
     agd_real *dx = net->gradient[turn];
-    backward_hidden_layer(net, l, dy, dx, global_rows, exchange);
+    backward_hidden_layer(net, l, dy, dx, exchange);
     dy = dx;
     turn ^= 1;
   }

@@ -13,6 +13,7 @@ typedef struct layer_space {
   agd_real *z;      /* [in, rows]: what the product takes: the batch-normalised x, or x itself without BN */
   double *moments;  /* [lanes, 1 + 2 in]: row count, mean, M2 (see moments.h); the first lane's become the batch's */
   double *variance; /* [in]: the batch's, biased */
+  double m;         /* rows that share the batch's statistics */
   double *sums;     /* [lanes, 2 in]: sum dz (= dbeta), sum dz x_hat (= dgamma); the first lane's become the batch's */
   agd_normalization norm;
   agd_gemm forward, backward_input, backward_kernel;
@@ -28,6 +29,8 @@ struct agd_network {
   size_t run_count;  /* this rank's */
   size_t capacity;   /* rows that the buffers hold */
   size_t rows, ld;   /* rows and leading dimension of the current batch */
+  size_t global_rows;
+  bool prepared;     /* a batch waits for agd_network_train */
   size_t width;      /* columns from lane to lane */
   size_t *lane_rows; /* [lane_count]: of the current batch */
   size_t widest;     /* the largest number of features of any layer */
@@ -66,6 +69,6 @@ void agd_network_set_batch(agd_network *net, size_t global_rows);
 void agd_network_fold_lane_gradient(agd_network *net, size_t offset, size_t n);
 
 /* From the gradient of the output to all gradients. Collective through `exchange`. */
-void agd_network_backward(agd_network *net, size_t global_rows, const agd_exchange *exchange);
+void agd_network_backward(agd_network *net, const agd_exchange *exchange);
 
 #endif

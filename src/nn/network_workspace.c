@@ -108,6 +108,7 @@ agd_code agd_network_create(agd_model *model, const agd_lanes *lanes, uint64_t r
                             agd_real *gradients, agd_network **out, agd_status *st) {
   *out = NULL;
   agd_network *net = NULL;
+  AGD_REQUIRE(!lanes->fixed || model->spec.sync == AGD_SYNC_GLOBAL);
   AGD_TRY(agd_allocate(1, sizeof *net, "the network", (void **)&net, st));
   const size_t rows = agd_rank_rows(lanes, capacity, capacity, rank).count;
   *net = (agd_network){.model = model,

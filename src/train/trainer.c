@@ -28,14 +28,21 @@ static void update(agd_trainer *t) {
   agd_optimizer_update(t->optimizer, t->model->weights, gradients, exchanged, t->model->weight_count - exchanged);
 }
 
-/* Forward, loss, backward, sum of the gradients over ranks, update. */
-static void train_step(agd_trainer *t, uint64_t step) {
+/* Hands the network this rank's rows of a step to come. */
+static void prepare_step(agd_trainer *t, uint64_t step) {
   const agd_range slice = agd_plan_local(&t->plan, t->comm->rank, step);
   const agd_batch batch = {.x = t->rows.x + slice.first * t->rows.features,
                            .y = t->rows.y + slice.first * t->rows.targets,
                            .global_rows = agd_plan_step_rows(&t->plan, step)};
+  agd_network_prepare(t->network, &batch, &t->exchange);
+}
+
+/* Forward, loss, backward, sum of the gradients over ranks, update. The statistics of the next step's input travel
+ * while the gradients do. */
+static void train_step(agd_trainer *t, uint64_t step, bool last) {
   agd_optimizer_begin(t->optimizer);
-  agd_network_train(t->network, &batch, &t->exchange, t->lane_losses);
+  agd_network_train(t->network, &t->exchange, t->lane_losses);
+  if (!last) prepare_step(t, step + 1);
   if (!t->updates_early) {
     agd_reduce_gradients(t->reduce);
     update(t);
@@ -51,8 +58,9 @@ static void note_losses(agd_trainer *t) {
   t->window_count++;
 }
 
-static bool steps_exhausted(const agd_trainer *t) {
-  return t->config.max_steps > 0 && t->training.step >= t->config.max_steps;
+/* Whether max_steps ends the training after so many steps. */
+static bool ends_after(const agd_trainer *t, uint64_t steps) {
+  return t->config.max_steps > 0 && steps >= t->config.max_steps;
 }
 
 /* Sums the losses of the last steps over ranks, logs them (rank 0) and looks for the first that is not finite. The last
@@ -99,12 +107,13 @@ static void train_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_status
   const uint64_t steps = agd_plan_steps(&t->plan), departure = steps - steps / TRAVEL_SHARE - 1;
   t->epoch_loss = 0;
   t->epoch_rows = 0;
+  prepare_step(t, 0);
   for (uint64_t s = 0; s < steps && st->code != AGD_EDIVERGED; s++) {
+    const bool last = s + 1 == steps || ends_after(t, t->training.step + 1);
     if (s == departure && send_for_rows(t, epoch + 1, st) != AGD_OK) break;
-    train_step(t, s);
+    train_step(t, s, last);
     note_losses(t);
     agd_transfer_poke(t->transfer);
-    const bool last = s + 1 == steps || steps_exhausted(t);
     if (last || t->window_count == LOSS_WINDOW) share_losses(t, s, run, st);
     const uint64_t every = t->config.check_every;
     if (every > 0 && t->training.step % every == 0 &&
@@ -175,6 +184,7 @@ static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_stat
   const double start = now();
   train_epoch(t, epoch, run, st);
   receive_rows(t);
+  agd_reduce_merge_averages(t->reduce);
   if (st->code != AGD_EDIVERGED) AGD_TRY(agd_replicas_check(t->comm, t->model, t->training.step, st));
   if (st->code != AGD_EDIVERGED && !weights_are_finite(t->model))
     agd_fail(st, AGD_EDIVERGED, "the training diverged: a weight is no finite number any more after step %llu",
@@ -202,7 +212,7 @@ agd_code agd_trainer_run(agd_trainer *t, agd_run *run, agd_status *st) {
                          .rows = t->plan.rows};
   if (t->comm->rank == 0) agd_progress_start(t->config.progress, &plan, &t->meter, st);
   agd_code code = agd_comm_agree(t->comm, st);
-  for (uint64_t epoch = 0; code == AGD_OK && epoch < t->config.epochs && !steps_exhausted(t); epoch++)
+  for (uint64_t epoch = 0; code == AGD_OK && epoch < t->config.epochs && !ends_after(t, t->training.step); epoch++)
     code = run_epoch(t, epoch, run, st);
   agd_progress_end(&t->meter);
   if (code != AGD_OK) return code;

@@ -60,7 +60,7 @@ static void training_moments(agd_trainer *t, const agd_rows *training, double *p
     agd_row_moments(x, rows, C, parts + i * (1 + 2 * C));
     x += rows * C;
   }
-  if (t->exchange.moments != NULL) t->exchange.moments(t->exchange.context, parts, C);
+  agd_reduce_moments(t->reduce, parts, C);
 }
 
 /* Scales the features of training and validation rows, and keeps how for the training's state. */

@@ -7,14 +7,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-void agd_comm_create(MPI_Comm base, agd_comm *out) {
+/* The node's communicator is given by MPI, or cut from base by `ranks` consecutive ranks. */
+static void create(MPI_Comm base, int ranks, agd_comm *out) {
   MPI_Comm_dup(base, &out->mpi);
   MPI_Comm_set_errhandler(out->mpi, MPI_ERRORS_ARE_FATAL);
   MPI_Comm_rank(out->mpi, &out->rank);
   MPI_Comm_size(out->mpi, &out->size);
+  if (ranks > 0)
+    MPI_Comm_split(out->mpi, out->rank / ranks, out->rank, &out->node);
+  else
+    MPI_Comm_split_type(out->mpi, MPI_COMM_TYPE_SHARED, out->rank, MPI_INFO_NULL, &out->node);
+  MPI_Comm_rank(out->node, &out->node_rank);
+  MPI_Comm_size(out->node, &out->node_size);
+  const int first = out->node_rank == 0;
+  MPI_Allreduce(&first, &out->node_count, 1, MPI_INT, MPI_SUM, out->mpi);
+  MPI_Allreduce(&out->node_size, &out->node_smallest, 1, MPI_INT, MPI_MIN, out->mpi);
 }
 
-void agd_comm_destroy(agd_comm *comm) { MPI_Comm_free(&comm->mpi); }
+void agd_comm_create(MPI_Comm base, agd_comm *out) { create(base, 0, out); }
+
+void agd_comm_create_with_nodes(MPI_Comm base, int ranks, agd_comm *out) {
+  AGD_REQUIRE(ranks > 0);
+  create(base, ranks, out);
+}
+
+void agd_comm_destroy(agd_comm *comm) {
+  MPI_Comm_free(&comm->node);
+  MPI_Comm_free(&comm->mpi);
+}
 
 /* A whole number above zero in an environment variable, else 0. */
 static long environment_number(const char *name) {

@@ -34,7 +34,11 @@ static agd_code allocate(agd_reduce *r, agd_status *st) {
     return agd_fail(st, AGD_EDATA, "the statistics of a layer of %zu features do not fit one MPI message", widest);
   AGD_TRY(agd_reduce_plan(r, st));
   const char *what = "the reductions";
-  AGD_TRY(agd_allocate(r->lanes.count, r->capacity * sizeof(double), what, (void **)&r->gathered, st));
+  for (channel *c = r->channel; c < r->channel + CHANNELS; c++) {
+    AGD_TRY(agd_allocate(r->lanes.count, r->capacity * sizeof(double), what, (void **)&c->gathered, st));
+    AGD_TRY(agd_allocate(ranks, sizeof *c->count, what, (void **)&c->count, st));
+    AGD_TRY(agd_allocate(ranks, sizeof *c->offset, what, (void **)&c->offset, st));
+  }
   AGD_TRY(agd_allocate(ranks, sizeof *r->count, what, (void **)&r->count, st));
   AGD_TRY(agd_allocate(ranks, sizeof *r->offset, what, (void **)&r->offset, st));
   AGD_TRY(agd_allocate(r->plan.run_count, sizeof *r->run, what, (void **)&r->run, st));
@@ -42,30 +46,38 @@ static agd_code allocate(agd_reduce *r, agd_status *st) {
   return agd_allocate(r->model->exchange_count / BUCKET + 2, sizeof *r->bucket, what, (void **)&r->bucket, st);
 }
 
-/* How many nodes there are and the least number of ranks on any. Collective. */
-static void survey(const agd_comm *comm, MPI_Comm node, int *nodes, int *fewest) {
-  int rank = 0, size = 0, leader;
-  MPI_Comm_rank(node, &rank);
-  MPI_Comm_size(node, &size);
-  leader = rank == 0;
-  MPI_Allreduce(&leader, nodes, 1, MPI_INT, MPI_SUM, comm->mpi);
-  MPI_Allreduce(&size, fewest, 1, MPI_INT, MPI_MIN, comm->mpi);
-}
-
 /* The rule: see reduce.h. */
-static agd_exchange_way choose(const agd_reduce *r, agd_exchange_way way, int nodes, int fewest) {
-  if (way == AGD_EXCHANGE_AUTO) way = nodes == 1 || fewest > 1 ? AGD_EXCHANGE_WINDOW : AGD_EXCHANGE_BUCKETS;
-  if (r->lanes.fixed && (nodes > 1 || way == AGD_EXCHANGE_BUCKETS)) way = AGD_EXCHANGE_ALLREDUCE;
+static agd_exchange_way choose(const agd_reduce *r, agd_exchange_way way) {
+  const agd_comm *comm = r->comm;
+  if (comm->size == 1) return AGD_EXCHANGE_ALLREDUCE;
+  if (way == AGD_EXCHANGE_AUTO)
+    way = comm->node_count == 1 || comm->node_smallest > 1 ? AGD_EXCHANGE_WINDOW : AGD_EXCHANGE_BUCKETS;
+  if (r->lanes.fixed && (comm->node_count > 1 || way == AGD_EXCHANGE_BUCKETS)) way = AGD_EXCHANGE_ALLREDUCE;
   return way;
 }
 
-static void describe(agd_reduce *r, int nodes) {
-  static const char *const NAME[] = {"auto", "allreduce", "buckets", "window"};
-  if (r->comm->size == 1)
+static void describe(agd_reduce *r, agd_exchange_way asked) {
+  static const char *const name[] = {"auto", "allreduce", "buckets", "window"};
+  const agd_comm *comm = r->comm;
+  const char *reason = asked == r->way ? ", as the job asks" : "";
+  if (r->lanes.fixed && asked != AGD_EXCHANGE_AUTO && asked != r->way) reason = ", as fixed lanes need";
+  if (comm->size == 1)
     snprintf(r->description, sizeof r->description, "none: one rank");
+  else if (comm->node_count == 1)
+    snprintf(r->description, sizeof r->description, "%s: %d ranks on one node%s", name[r->way], comm->size, reason);
   else
-    snprintf(r->description, sizeof r->description, "%s: %d ranks on %d node%s", NAME[r->way], r->comm->size, nodes,
-             nodes > 1 ? "s" : "");
+    snprintf(r->description, sizeof r->description, "%s: %d ranks on %d nodes, at least %d on each%s", name[r->way],
+             comm->size, comm->node_count, comm->node_smallest, reason);
+}
+
+/* Whose sums go where. */
+static void draw_circles(agd_reduce *r) {
+  const agd_comm *comm = r->comm;
+  r->all = (circle){.mpi = comm->mpi, .size = comm->size, .by_window = has_window(r) && comm->node_count == 1};
+  r->sharing = r->all;
+  if (r->model->spec.sync == AGD_SYNC_NODE)
+    r->sharing = (circle){.mpi = comm->node, .size = comm->node_size, .by_window = has_window(r)};
+  if (r->model->spec.sync == AGD_SYNC_NONE) r->sharing = (circle){.mpi = MPI_COMM_SELF, .size = 1};
 }
 
 /* Gradients in memory of this rank's own, and where fixed lanes are exchanged by messages, room for what comes. */
@@ -82,25 +94,21 @@ agd_code agd_reduce_create(const agd_comm *comm, agd_model *model, const agd_lan
   *out = NULL;
   agd_reduce *r = NULL;
   if (agd_allocate(1, sizeof *r, "the reductions", (void **)&r, st) == AGD_OK) {
-    *r = (agd_reduce){.comm = comm, .model = model, .lanes = *lanes, .request = MPI_REQUEST_NULL};
+    *r = (agd_reduce){.comm = comm, .model = model, .lanes = *lanes};
+    for (channel *c = r->channel; c < r->channel + CHANNELS; c++) c->request = MPI_REQUEST_NULL;
     allocate(r, st);
   }
   agd_code code = agd_comm_agree(comm, st);
   if (code == AGD_OK) {
-    MPI_Comm node;
-    int nodes = 1, fewest = 1;
-    MPI_Comm_split_type(comm->mpi, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &node);
-    survey(comm, node, &nodes, &fewest);
-    r->way = choose(r, way, nodes, fewest);
-    if (comm->size == 1) r->way = AGD_EXCHANGE_ALLREDUCE;
-    describe(r, nodes);
+    r->way = choose(r, way);
+    describe(r, way);
     if (r->way == AGD_EXCHANGE_WINDOW) {
-      code = agd_window_create(r, node, st);
+      code = agd_window_create(r, st);
     } else {
-      MPI_Comm_free(&node);
       allocate_gradients(r, st);
       code = agd_comm_agree(comm, st);
     }
+    draw_circles(r);
   }
   if (code != AGD_OK) agd_reduce_destroy(&r);
   *out = r;
@@ -110,6 +118,10 @@ agd_code agd_reduce_create(const agd_comm *comm, agd_model *model, const agd_lan
 void agd_reduce_destroy(agd_reduce **reduce) {
   agd_reduce *r = *reduce;
   if (r == NULL) return;
+  for (int c = 0; c < CHANNELS; c++) {                   /* a batch may have been prepared that was never trained on */
+    MPI_Wait(&r->channel[c].request, MPI_STATUS_IGNORE); /* NOLINT(*MPI-Checker): of gather_start */
+    agd_release(&r->channel[c].gathered);
+  }
   if (has_window(r))
     agd_window_destroy(r);
   else
@@ -120,7 +132,6 @@ void agd_reduce_destroy(agd_reduce **reduce) {
   agd_release(&r->run);
   agd_release(&r->offset);
   agd_release(&r->count);
-  agd_release(&r->gathered);
   agd_release(&r->plan.run_rank);
   agd_release(&r->plan.into);
   agd_release(&r->plan.from);
@@ -133,59 +144,131 @@ agd_real *agd_reduce_gradient_memory(agd_reduce *reduce) { return reduce->gradie
 
 /* ---- sums of statistics ---- */
 
-/* Starts to bring the parts of all lanes, n doubles each, to every rank's `gathered`, in the order of the lanes. */
-static void gather_start(agd_reduce *r, double *values, size_t n) {
-  AGD_REQUIRE(r->travelling == NULL && n <= r->capacity);
-  r->travelling = values;
-  r->travelling_count = n;
-  if (r->comm->size == 1) {
-    memcpy(r->gathered, values, r->lane_count * n * sizeof *values);
-  } else if (has_window(r) && r->window->nodes == 1) {
-    agd_window_sum_start(r, values, n);
+/* Lanes of a rank of a circle: of fixed lanes the circle is all ranks; else every rank is one. */
+static agd_range lanes_in(const agd_reduce *r, int rank) { return agd_lanes_of_rank(&r->lanes, (uint64_t)rank); }
+
+static size_t lanes_of_circle(const agd_reduce *r, const circle *c) {
+  return r->lanes.fixed ? r->lanes.count : (size_t)c->size;
+}
+
+/* Starts to bring the parts of all lanes of a circle, n doubles each, to every rank of it, in the order of the lanes.
+ */
+static void gather_start(agd_reduce *r, channel_name name, const circle *among, const double *values, size_t n) {
+  channel *c = &r->channel[name];
+  AGD_REQUIRE(c->circle == NULL && n <= r->capacity);
+  c->circle = among;
+  c->n = n;
+  if (among->size == 1) {
+    memcpy(c->gathered, values, r->lane_count * n * sizeof *values);
+  } else if (among->by_window) {
+    agd_window_gather_start(r, name, values);
   } else {
-    for (int rank = 0; rank < r->comm->size; rank++) {
-      const agd_range own = agd_lanes_of_rank(&r->lanes, (uint64_t)rank);
-      r->count[rank] = (int)(own.count * n);
-      r->offset[rank] = (int)(own.first * n);
+    for (int rank = 0; rank < among->size; rank++) {
+      const agd_range own = lanes_in(r, rank);
+      c->count[rank] = (int)(own.count * n);
+      c->offset[rank] = (int)(own.first * n);
     }
-    MPI_Iallgatherv(values, (int)(r->lane_count * n), MPI_DOUBLE, r->gathered, r->count, r->offset, MPI_DOUBLE,
-                    r->comm->mpi, &r->request);
+    MPI_Iallgatherv(values, (int)(r->lane_count * n), MPI_DOUBLE, c->gathered, c->count, c->offset, MPI_DOUBLE,
+                    among->mpi, &c->request);
   }
 }
 
-static void gather_finish(agd_reduce *r) {
-  if (has_window(r) && r->window->nodes == 1)
-    agd_window_sum_wait(r, r->travelling_count);
+/* Completes it: the parts stand in the channel's `gathered`, `lanes` of them. */
+static double *gather_finish(agd_reduce *r, channel_name name, size_t *lanes) {
+  channel *c = &r->channel[name];
+  AGD_REQUIRE(c->circle != NULL);
+  if (c->circle->by_window && c->circle->size > 1)
+    agd_window_gather_finish(r, name);
   else
-    MPI_Wait(&r->request, MPI_STATUS_IGNORE); /* NOLINT(*MPI-Checker): of gather_start */
+    MPI_Wait(&c->request, MPI_STATUS_IGNORE); /* NOLINT(*MPI-Checker): of gather_start */
+  *lanes = lanes_of_circle(r, c->circle);
+  c->circle = NULL;
+  return c->gathered;
 }
 
-/* Gathers every lane's triples and folds them in the same order on every rank: an MPI reduction may hand other bits to
- * other ranks, and replicas would drift. */
+/* Folds the triples of all lanes in the same order on every rank: an MPI reduction may hand other bits to other ranks,
+ * and replicas would drift. */
+static void finish_moments(agd_reduce *r, channel_name name, double *parts, size_t C) {
+  const size_t n = 1 + 2 * C;
+  size_t lanes;
+  double *gathered = gather_finish(r, name, &lanes);
+  agd_fold_moments(lanes, C, n, gathered);
+  memcpy(parts, gathered, n * sizeof *parts);
+}
+
+static void moments_of(agd_reduce *r, const circle *among, double *parts, size_t C) {
+  gather_start(r, STEP_CHANNEL, among, parts, 1 + 2 * C);
+  finish_moments(r, STEP_CHANNEL, parts, C);
+}
+
 static void merge_moments(void *context, double *parts, size_t C) {
   agd_reduce *r = context;
-  const size_t n = 1 + 2 * C;
-  gather_start(r, parts, n);
-  gather_finish(r);
-  agd_fold_moments(r->lanes.count, C, n, r->gathered);
-  memcpy(parts, r->gathered, n * sizeof *parts);
-  r->travelling = NULL;
+  moments_of(r, &r->sharing, parts, C);
 }
 
-static void sum_start(void *context, double *values, size_t n) { gather_start(context, values, n); }
+static void input_start(void *context, const double *parts, size_t C) {
+  agd_reduce *r = context;
+  gather_start(r, INPUT_CHANNEL, &r->sharing, parts, 1 + 2 * C);
+}
+
+static void input_finish(void *context, double *parts, size_t C) { finish_moments(context, INPUT_CHANNEL, parts, C); }
+
+static void start_sum(agd_reduce *r, const circle *among, double *values, size_t n) {
+  r->travelling = values;
+  gather_start(r, STEP_CHANNEL, among, values, n);
+}
+
+static void sum_start(void *context, double *values, size_t n) {
+  agd_reduce *r = context;
+  start_sum(r, &r->sharing, values, n);
+}
 
 static void sum_finish(void *context) {
   agd_reduce *r = context;
-  gather_finish(r);
-  agd_fold_doubles(r->lanes.count, r->travelling_count, r->travelling_count, r->gathered);
-  memcpy(r->travelling, r->gathered, r->travelling_count * sizeof *r->gathered);
-  r->travelling = NULL;
+  const size_t n = r->channel[STEP_CHANNEL].n;
+  size_t lanes;
+  double *gathered = gather_finish(r, STEP_CHANNEL, &lanes);
+  agd_fold_doubles(lanes, n, n, gathered);
+  memcpy(r->travelling, gathered, n * sizeof *gathered);
 }
 
 void agd_reduce_sum(agd_reduce *reduce, double *values, size_t n) {
   if (alone(reduce)) return;
-  sum_start(reduce, values, n);
+  start_sum(reduce, &reduce->all, values, n);
   sum_finish(reduce);
+}
+
+void agd_reduce_moments(agd_reduce *reduce, double *parts, size_t C) {
+  if (!alone(reduce)) moments_of(reduce, &reduce->all, parts, C);
+}
+
+/* Groups of ranks whose rows share statistics. */
+static int groups(const agd_reduce *r) {
+  switch (r->model->spec.sync) {
+  case AGD_SYNC_GLOBAL:
+    break;
+  case AGD_SYNC_NODE:
+    return r->comm->node_count;
+  case AGD_SYNC_NONE:
+    return r->comm->size;
+  }
+  return 1;
+}
+
+/* One rank of each group gives its group's. Rank 0 adds up and tells, so that all ranks hold the same bits. */
+void agd_reduce_merge_averages(agd_reduce *r) {
+  const bool speaks = r->model->spec.sync == AGD_SYNC_NONE || r->comm->node_rank == 0;
+  agd_real *averages = r->model->averages;
+  const size_t total = r->model->average_count;
+  if (groups(r) == 1) return;
+  for (size_t done = 0; done < total; done += r->capacity) {
+    const size_t n = total - done < r->capacity ? total - done : r->capacity;
+    double *part = r->channel[STEP_CHANNEL].gathered;
+    for (size_t i = 0; i < n; i++) part[i] = speaks ? (double)averages[done + i] : 0;
+    MPI_Reduce(r->comm->rank == 0 ? MPI_IN_PLACE : part, part, (int)n, MPI_DOUBLE, MPI_SUM, 0, r->comm->mpi);
+    MPI_Bcast(part, (int)n, MPI_DOUBLE, 0, r->comm->mpi);
+    for (size_t i = 0; i < n; i++) averages[done + i] = (agd_real)(part[i] / groups(r));
+  }
 }
 
 /* ---- gradients ---- */
@@ -225,12 +308,14 @@ static void send_bucket(agd_reduce *r) {
   r->bucket_start = r->bucket_end;
 }
 
-/* Dense slices become final from the front of the array on; those of gamma and beta behind exchange_count stay here. */
+/* Dense slices become final from the front of the array on. Those of gamma and beta behind norm_start come in between:
+ * they stay here, or when they travel too, all are final with the last Dense slice and go with it. */
 static void bucket_ready(void *context, size_t offset, size_t count) {
   agd_reduce *r = context;
-  if (offset >= r->model->exchange_count) return;
+  if (offset >= r->model->norm_start) return;
   AGD_REQUIRE(offset == r->bucket_end);
   r->bucket_end = offset + count;
+  if (r->bucket_end == r->model->norm_start) r->bucket_end = r->model->exchange_count;
   while (r->bucket_end - r->bucket_start > INT_MAX) { /* a slice beyond one message */
     const size_t end = r->bucket_end;
     r->bucket_end = r->bucket_start + (INT_MAX - AGD_ALIGN);
@@ -256,12 +341,15 @@ static void allreduce(agd_reduce *r) {
 }
 
 agd_exchange agd_reduce_exchange(agd_reduce *r) {
-  if (alone(r)) return (agd_exchange){.context = r};
-  return (agd_exchange){.context = r,
-                        .moments = merge_moments,
-                        .sum_start = sum_start,
-                        .sum_finish = sum_finish,
-                        .gradient_ready = r->way == AGD_EXCHANGE_BUCKETS ? bucket_ready : NULL};
+  agd_exchange exchange = {.context = r, .groups = groups(r)};
+  if (!alone(r) && r->way == AGD_EXCHANGE_BUCKETS) exchange.gradient_ready = bucket_ready;
+  if (lanes_of_circle(r, &r->sharing) == 1) return exchange;
+  exchange.moments = merge_moments;
+  exchange.input_start = input_start;
+  exchange.input_finish = input_finish;
+  exchange.sum_start = sum_start;
+  exchange.sum_finish = sum_finish;
+  return exchange;
 }
 
 void agd_reduce_gradients(agd_reduce *r) {

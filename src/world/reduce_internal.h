@@ -14,20 +14,43 @@ typedef struct fold_plan {
   size_t *into, *from;
 } fold_plan;
 
-/* A node's shared memory. A rank's segment: its counter; two slots for sums, used by turns; gradients; weights. */
+/* Two gathers may be under way at a time: one for the step's sums, one for the statistics of the input to come. Each
+ * has two slots in a window, used by turns. */
+typedef enum channel_name { STEP_CHANNEL, INPUT_CHANNEL, CHANNELS } channel_name;
+enum { TURNS = 2 };
+
+/* Ranks that gather what each has. */
+typedef struct circle {
+  MPI_Comm mpi;
+  int size;
+  bool by_window; /* they share the window */
+} circle;
+
+/* A gather under way: every lane's part, in order. */
+typedef struct channel {
+  const circle *circle; /* NULL when none is under way */
+  size_t n;             /* doubles of a lane's part */
+  double *gathered;     /* [lanes.count, capacity] */
+  int *count, *offset;  /* [ranks]: of an allgather */
+  MPI_Request request;
+  size_t turn;
+  uint64_t published; /* what all must have published before it is complete */
+} channel;
+
+/* A node's shared memory. A rank's segment: its counter; slots for sums; gradients; weights. */
 typedef struct window {
-  MPI_Comm node, across; /* across: the ranks of all nodes that own the same share; MPI_COMM_NULL without a share */
-  int rank, size;        /* in node */
-  int shares, nodes;
+  MPI_Comm across; /* the ranks of all nodes that own the same share; MPI_COMM_NULL without a share */
+  int rank, size;  /* in the node */
+  int shares;
   int spin; /* turns of waiting before the core is yielded */
-  MPI_Win win;
+  char *memory;
+  size_t memory_size;
   struct peer {
     _Atomic uint64_t *published; /* how much this rank has published: sums, gradients, weights alike */
-    double *slot[2];
+    double *slot[CHANNELS][TURNS];
     agd_real *gradients, *weights;
   } * peer; /* [size] */
   uint64_t published;
-  size_t turn;
 } window;
 
 struct agd_reduce {
@@ -38,11 +61,10 @@ struct agd_reduce {
   char description[128];
   size_t lane_count;   /* this rank's */
   size_t capacity;     /* doubles of one lane's part */
-  double *gathered;    /* [lanes.count, capacity] */
-  int *count, *offset; /* [ranks]: of an allgather */
-  double *travelling;  /* the sum under way, NULL when none */
-  size_t travelling_count;
-  MPI_Request request;
+  int *count, *offset; /* [ranks]: of an exchange of shares */
+  circle all, sharing; /* all ranks; those whose rows share statistics */
+  channel channel[CHANNELS];
+  double *travelling; /* where the sum under way goes */
 
   fold_plan plan;
   agd_real *gradients;  /* [runs of this rank, weight_count] */
@@ -67,11 +89,13 @@ agd_range agd_reduce_slice(size_t total, size_t parts, size_t part);
 /* to[0 .. count) = the fold over all runs of run[r][offset ..]; `to` may be any run's own place. */
 void agd_reduce_fold(agd_reduce *reduce, size_t offset, size_t count, agd_real *to);
 
-agd_code agd_window_create(agd_reduce *reduce, MPI_Comm node, agd_status *st);
+/* Collective on reduce->comm; the outcome is agreed. */
+agd_code agd_window_create(agd_reduce *reduce, agd_status *st);
 void agd_window_destroy(agd_reduce *reduce);
-void agd_window_sum_start(agd_reduce *reduce, const double *values, size_t n);
-/* Waits for all ranks and copies their lanes' parts, in order, to reduce->gathered. */
-void agd_window_sum_wait(agd_reduce *reduce, size_t n);
+/* Publishes this rank's lanes' parts of a gather. */
+void agd_window_gather_start(agd_reduce *reduce, channel_name name, const double *values);
+/* Waits for all ranks of the node and copies their lanes' parts, in order, to the channel. */
+void agd_window_gather_finish(agd_reduce *reduce, channel_name name);
 void agd_window_gradients(agd_reduce *reduce);
 agd_range agd_window_share(const agd_reduce *reduce);
 /* Copies the other ranks' shares: of the weights from their segments, once all have published. */

@@ -1,11 +1,17 @@
 /* The reductions of the ranks of a node in shared memory. Every rank has a counter that only it raises: after writing
  * what others will read (release), and others wait until it is high enough (acquire). All ranks publish the same things
- * in the same order, so one number says how far a rank is. A slot is written again two sums later: by then its writer
- * has seen everyone publish the sum between, hence finish reading. */
+ * in the same order, so one number says how far a rank is. A slot is written again two gathers of its channel later: by
+ * then its writer has seen everyone publish the one between, hence finish reading. */
 #include "reduce_internal.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "allegrad/memory.h"
 
@@ -24,10 +30,10 @@ static void publish(window *w) {
   atomic_store_explicit(w->peer[w->rank].published, ++w->published, memory_order_release);
 }
 
-/* Waits until every rank of the node has published as much as this one. */
-static void wait_for_all(const window *w) {
+/* Waits until every rank of the node has published so much. */
+static void wait_for(const window *w, uint64_t published) {
   for (int r = 0; r < w->size; r++) {
-    for (int turn = 0; atomic_load_explicit(w->peer[r].published, memory_order_acquire) < w->published; turn++) {
+    for (int turn = 0; atomic_load_explicit(w->peer[r].published, memory_order_acquire) < published; turn++) {
       if (turn < w->spin)
         relax();
       else
@@ -35,6 +41,8 @@ static void wait_for_all(const window *w) {
     }
   }
 }
+
+static void wait_for_all(const window *w) { wait_for(w, w->published); }
 
 /* Whether the ranks of a node have at least a core each among those that they may run on. Collective on node. */
 static bool cores_for_all(MPI_Comm node, int size) {
@@ -47,7 +55,7 @@ static bool cores_for_all(MPI_Comm node, int size) {
 
 /* The parts of a segment, by byte offset. */
 typedef struct segment {
-  size_t slot[2], gradients, weights, size;
+  size_t slot[CHANNELS][TURNS], gradients, weights, size;
 } segment;
 
 static size_t place(size_t *size, size_t bytes) {
@@ -60,34 +68,98 @@ static segment lay_out(const agd_reduce *r, int world_rank) {
   segment s = {.size = 2 * AGD_ALIGN}; /* the counter, on lines of its own */
   const size_t lanes = agd_lanes_of_rank(&r->lanes, (uint64_t)world_rank).count;
   const size_t runs = agd_lanes_runs(&r->lanes, (uint64_t)world_rank), weights = r->model->weight_count;
-  for (int turn = 0; turn < 2; turn++) s.slot[turn] = place(&s.size, lanes * r->capacity * sizeof(double));
+  for (int slot = 0; slot < CHANNELS * TURNS; slot++)
+    s.slot[slot / TURNS][slot % TURNS] = place(&s.size, lanes * r->capacity * sizeof(double));
   s.gradients = place(&s.size, runs * weights * sizeof(agd_real));
   s.weights = place(&s.size, weights * sizeof(agd_real));
+  const size_t page = (size_t)sysconf(_SC_PAGESIZE); /* a rank's pages are its own, and near it */
+  s.size = (s.size + page - 1) / page * page;
   return s;
+}
+
+/* Where the segment of a rank of the node begins; of one past the last: the size of all. */
+static size_t segment_start(const agd_reduce *r, const int *world_rank, int node_rank) {
+  size_t start = 0;
+  for (int peer = 0; peer < node_rank; peer++) start += lay_out(r, world_rank[peer]).size;
+  return start;
 }
 
 static void find_peers(agd_reduce *r, const int *world_rank) {
   window *w = r->window;
+  char *base = w->memory;
   for (int peer = 0; peer < w->size; peer++) {
-    MPI_Aint bytes;
-    int unit;
-    char *base = NULL;
-    MPI_Win_shared_query(w->win, peer, &bytes, &unit, &base);
-    base += (AGD_ALIGN - (size_t)base % AGD_ALIGN) % AGD_ALIGN;
     const segment s = lay_out(r, world_rank[peer]); /* NOLINT(*NullDereference): agreed means allocated */
-    w->peer[peer] = (struct peer){.published = (_Atomic uint64_t *)(void *)base,
-                                  .slot = {(double *)(void *)(base + s.slot[0]), (double *)(void *)(base + s.slot[1])},
-                                  .gradients = (agd_real *)(void *)(base + s.gradients),
-                                  .weights = (agd_real *)(void *)(base + s.weights)};
+    struct peer *p = &w->peer[peer];
+    p->published = (_Atomic uint64_t *)(void *)base;
+    for (int slot = 0; slot < CHANNELS * TURNS; slot++)
+      p->slot[slot / TURNS][slot % TURNS] = (double *)(void *)(base + s.slot[slot / TURNS][slot % TURNS]);
+    p->gradients = (agd_real *)(void *)(base + s.gradients);
+    p->weights = (agd_real *)(void *)(base + s.weights);
+    base += s.size;
   }
+}
+
+enum { NAME_SIZE = 64 };
+
+/* Opens the node's shared memory: its first rank creates it, the others find it by its name. -1 and a status on
+ * failure. Collective on the node. */
+static int open_memory(const agd_reduce *r, char name[NAME_SIZE], agd_status *st) {
+  struct timespec now;
+  int file = -1;
+  if (r->comm->node_rank == 0) {
+    clock_gettime(CLOCK_REALTIME, &now);
+    snprintf(name, NAME_SIZE, "/allegrad-%ld-%lld-%ld", (long)getpid(), (long long)now.tv_sec, now.tv_nsec);
+    file = shm_open(name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    if (file < 0) agd_fail(st, AGD_EDATA, "shared memory cannot be had: /dev/shm%s: %s", name, strerror(errno));
+  }
+  MPI_Bcast(name, NAME_SIZE, MPI_CHAR, 0, r->comm->node);
+  if (r->comm->node_rank > 0) {
+    file = shm_open(name, O_RDWR | O_CLOEXEC, 0);
+    if (file < 0 && errno != ENOENT) /* not there: the first rank tells why, or it is in another container */
+      agd_fail(st, AGD_EDATA, "shared memory cannot be had: /dev/shm%s: %s", name, strerror(errno));
+    else if (file < 0)
+      agd_fail(st, AGD_EDATA,
+               "ranks of one node do not see each other's /dev/shm; comm.exchange: buckets does without");
+  }
+  return file;
+}
+
+/* Takes this rank's own part of the memory, now, so that a full /dev/shm is an error and no fault later on. */
+static void take_memory(agd_reduce *r, int file, size_t start, size_t size, agd_status *st) {
+  const int error = posix_fallocate(file, (off_t)start, (off_t)size);
+  if (error != 0)
+    agd_fail(st, AGD_EDATA,
+             "%zu bytes of shared memory cannot be had (/dev/shm: %s); comm.exchange: buckets does without",
+             r->window->memory_size, strerror(error));
+}
+
+/* Shared memory for all segments, mapped and zero; nameless afterwards, so that it goes with the last rank. Collective;
+ * the outcome is agreed. */
+static agd_code map_memory(agd_reduce *r, const int *world_rank, agd_status *st) {
+  window *w = r->window;
+  char name[NAME_SIZE] = "";
+  const size_t start = segment_start(r, world_rank, w->rank), size = segment_start(r, world_rank, w->size);
+  w->memory_size = size;
+  const int file = open_memory(r, name, st);
+  if (file >= 0) take_memory(r, file, start, lay_out(r, r->comm->rank).size, st);
+  agd_code code = agd_comm_agree(r->comm, st);
+  if (r->comm->node_rank == 0 && file >= 0) shm_unlink(name);
+  if (code == AGD_OK) {
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (memory == MAP_FAILED)
+      agd_fail(st, AGD_EDATA, "%zu bytes of shared memory cannot be mapped: %s", size, strerror(errno));
+    else
+      w->memory = memory;
+    code = agd_comm_agree(r->comm, st);
+  }
+  if (file >= 0) close(file);
+  return code;
 }
 
 /* Ranks with the same share on all nodes: as many shares as the smallest node has ranks. Collective on comm. */
 static void connect_shares(agd_reduce *r) {
   window *w = r->window;
-  int leader = w->rank == 0;
-  MPI_Allreduce(&w->size, &w->shares, 1, MPI_INT, MPI_MIN, r->comm->mpi);
-  MPI_Allreduce(&leader, &w->nodes, 1, MPI_INT, MPI_SUM, r->comm->mpi);
+  w->shares = r->comm->node_smallest;
   MPI_Comm_split(r->comm->mpi, w->rank < w->shares ? w->rank : MPI_UNDEFINED, r->comm->rank, &w->across);
 }
 
@@ -103,46 +175,32 @@ static void find_runs(agd_reduce *r, const int *world_rank) {
   }
 }
 
-agd_code agd_window_create(agd_reduce *r, MPI_Comm node, agd_status *st) {
+agd_code agd_window_create(agd_reduce *r, agd_status *st) {
+  const agd_comm *comm = r->comm;
+  const size_t size = (size_t)comm->node_size;
   window *w = NULL;
-  int *world_rank = NULL, size = 0;
-  MPI_Comm_size(node, &size);
+  int *world_rank = NULL;
   if (agd_allocate(1, sizeof *w, "the window", (void **)&w, st) == AGD_OK &&
-      agd_allocate((size_t)size, sizeof *w->peer, "the window", (void **)&w->peer, st) == AGD_OK)
-    agd_allocate((size_t)size, sizeof *world_rank, "the window", (void **)&world_rank, st);
-  agd_code code = agd_comm_agree(r->comm, st);
-  if (code == AGD_OK) {
-    char *base = NULL;
-    const segment s = lay_out(r, r->comm->rank);
+      agd_allocate(size, sizeof *w->peer, "the window", (void **)&w->peer, st) == AGD_OK)
+    agd_allocate(size, sizeof *world_rank, "the window", (void **)&world_rank, st);
+  if (w != NULL) {
+    w->across = MPI_COMM_NULL;
+    w->rank = comm->node_rank;
+    w->size = comm->node_size;
     r->window = w;
-    w->node = node;
-    w->size = size;
-    MPI_Comm_rank(node, &w->rank);
-    MPI_Allgather(&r->comm->rank, 1, MPI_INT, world_rank, 1, MPI_INT, node);
-    w->spin = cores_for_all(node, size) ? SPIN : 0;
-    MPI_Comm_set_errhandler(node, MPI_ERRORS_RETURN);
-    if (MPI_Win_allocate_shared((MPI_Aint)(s.size + AGD_ALIGN), 1, MPI_INFO_NULL, node, &base, &w->win) !=
-        MPI_SUCCESS) {
-      w->win = MPI_WIN_NULL;
-      agd_fail(st, AGD_EDATA,
-               "%zu bytes of shared memory cannot be had (is /dev/shm full?); comm.exchange: buckets does without",
-               s.size);
-    }
-    code = agd_comm_agree(r->comm, st);
+  }
+  agd_code code = agd_comm_agree(comm, st);
+  if (code == AGD_OK) {
+    MPI_Allgather(&comm->rank, 1, MPI_INT, world_rank, 1, MPI_INT, comm->node);
+    w->spin = cores_for_all(comm->node, w->size) ? SPIN : 0; /* NOLINT(*NullDereference): agreed means allocated */
+    code = map_memory(r, world_rank, st);
   }
   if (code == AGD_OK) {
-    MPI_Comm_set_errhandler(node, MPI_ERRORS_ARE_FATAL);
     find_peers(r, world_rank);
-    memset(w->peer[w->rank].published, 0, lay_out(r, r->comm->rank).size);
     r->gradients = w->peer[w->rank].gradients;
     agd_model_move_weights(r->model, w->peer[w->rank].weights);
     connect_shares(r);
     find_runs(r, world_rank);
-    MPI_Barrier(node);
-  } else if (r->window == NULL) {
-    if (w != NULL) agd_release(&w->peer);
-    agd_release(&w);
-    MPI_Comm_free(&node);
   }
   agd_release(&world_rank);
   return code;
@@ -151,26 +209,28 @@ agd_code agd_window_create(agd_reduce *r, MPI_Comm node, agd_status *st) {
 void agd_window_destroy(agd_reduce *r) {
   window *w = r->window;
   if (w->across != MPI_COMM_NULL) MPI_Comm_free(&w->across);
-  if (w->win != MPI_WIN_NULL) MPI_Win_free(&w->win);
-  MPI_Comm_free(&w->node);
+  if (w->memory != NULL) munmap(w->memory, w->memory_size);
   agd_release(&w->peer);
   agd_release(&r->window);
 }
 
-void agd_window_sum_start(agd_reduce *r, const double *values, size_t n) {
+void agd_window_gather_start(agd_reduce *r, channel_name name, const double *values) {
   window *w = r->window;
-  w->turn ^= 1;
-  memcpy(w->peer[w->rank].slot[w->turn], values, r->lane_count * n * sizeof *values);
+  channel *c = &r->channel[name];
+  c->turn ^= 1;
+  memcpy(w->peer[w->rank].slot[name][c->turn], values, r->lane_count * c->n * sizeof *values);
   publish(w);
+  c->published = w->published;
 }
 
-void agd_window_sum_wait(agd_reduce *r, size_t n) {
+void agd_window_gather_finish(agd_reduce *r, channel_name name) {
   const window *w = r->window;
-  double *to = r->gathered;
-  wait_for_all(w);
-  for (int peer = 0; peer < w->size; peer++) { /* one node: its ranks are all ranks, in order */
-    const size_t count = agd_lanes_of_rank(&r->lanes, (uint64_t)peer).count * n;
-    memcpy(to, w->peer[peer].slot[w->turn], count * sizeof *to);
+  const channel *c = &r->channel[name];
+  double *to = c->gathered;
+  wait_for(w, c->published);
+  for (int peer = 0; peer < w->size; peer++) { /* fixed lanes: the node's ranks are all ranks, in order */
+    const size_t count = agd_lanes_of_rank(&r->lanes, (uint64_t)peer).count * c->n;
+    memcpy(to, w->peer[peer].slot[name][c->turn], count * sizeof *to);
     to += count;
   }
 }
@@ -202,7 +262,7 @@ void agd_window_gradients(agd_reduce *r) {
   const agd_range share = agd_window_share(r);
   publish(w);
   wait_for_all(w);
-  if (w->nodes == 1) {
+  if (r->comm->node_count == 1) {
     agd_reduce_fold(r, share.first, share.count, r->gradients + share.first);
     return;
   }
@@ -226,6 +286,6 @@ void agd_window_collect(agd_reduce *r, agd_real *values) {
   const window *w = r->window;
   for (int peer = 0; peer < w->shares; peer++) {
     const agd_range share = agd_reduce_slice(r->model->exchange_count, (size_t)w->shares, (size_t)peer);
-    MPI_Bcast(values + share.first, (int)share.count, AGD_MPI_REAL, peer, w->node);
+    MPI_Bcast(values + share.first, (int)share.count, AGD_MPI_REAL, peer, r->comm->node);
   }
 }

@@ -7,11 +7,12 @@
 
 enum { DIGEST = 32 };
 
-/* Weights and averages in one digest: that of their two digests. */
+/* Weights and averages in one digest: that of their two digests. Averages of a node or rank are its own. */
 static agd_code digest_of(const agd_model *model, unsigned char digest[DIGEST], agd_status *st) {
   unsigned char both[2 * DIGEST];
+  const size_t averages = model->spec.sync == AGD_SYNC_GLOBAL ? model->average_count : 0;
   AGD_TRY(agd_sha256(model->weights, model->weight_count * sizeof *model->weights, both, st));
-  AGD_TRY(agd_sha256(model->averages, model->average_count * sizeof *model->averages, both + DIGEST, st));
+  AGD_TRY(agd_sha256(model->averages, averages * sizeof *model->averages, both + DIGEST, st));
   return agd_sha256(both, sizeof both, digest, st);
 }
 

@@ -235,14 +235,15 @@ static void training_clear(training *t) {
 }
 
 static double time_steps(training *t, int steps) {
-  const agd_exchange exchange = {.context = t, .gradient_ready = update};
+  const agd_exchange exchange = {.context = t, .groups = 1, .gradient_ready = update};
   const double start = now();
   for (int s = 0; s < steps; s++) {
     if (t->next + t->batch > ROWS) t->next = 0;
     agd_optimizer_begin(t->optimizer);
     const agd_batch batch = {t->x + t->next * WIDTH[0], t->y + t->next * WIDTH[LAYERS], t->batch};
     double loss;
-    agd_network_train(t->network, &batch, &exchange, &loss);
+    agd_network_prepare(t->network, &batch, &exchange);
+    agd_network_train(t->network, &exchange, &loss);
     t->next += t->batch;
   }
   return (now() - start) / steps;

@@ -7,7 +7,7 @@
 #include "cmocka_all.h"
 
 enum { INPUTS = 5, OUTPUTS = 2, ROWS = 23 };
-static const agd_exchange ALONE = {0};
+static const agd_exchange ALONE = {.groups = 1};
 
 static double random_value(uint64_t stream, uint64_t i) { return 2 * agd_random_uniform(99, stream, i) - 1; }
 
@@ -52,7 +52,8 @@ static void tear_down(fixture *f) {
 static double train(fixture *f, size_t rows, const agd_exchange *exchange) {
   const agd_batch batch = {f->x, f->y, rows};
   double loss = 0;
-  agd_network_train(f->network, &batch, exchange, &loss);
+  agd_network_prepare(f->network, &batch, exchange);
+  agd_network_train(f->network, exchange, &loss);
   return loss;
 }
 
@@ -138,6 +139,7 @@ static void answer(stage *s, double *values, size_t n, int is_moments) {
 }
 
 static void stage_moments(void *context, double *parts, size_t C) { answer(context, parts, 1 + 2 * C, 1); }
+static void stage_input_start(void *context, const double *parts, size_t C) { (void)context, (void)parts, (void)C; }
 static void stage_sum_start(void *context, double *values, size_t n) { answer(context, values, n, 0); }
 static void stage_sum_finish(void *context) { (void)context; }
 
@@ -147,7 +149,13 @@ static double gradients_of_ranks(fixture *f, const agd_lanes *lanes, double *gra
   const size_t n = f->model->weight_count;
   stage *s = test_calloc(1, sizeof *s);
   s->all_lanes = lanes->count;
-  const agd_exchange exchange = {s, stage_moments, stage_sum_start, stage_sum_finish, NULL};
+  const agd_exchange exchange = {.context = s,
+                                 .groups = 1,
+                                 .moments = stage_moments,
+                                 .input_start = stage_input_start,
+                                 .input_finish = stage_moments,
+                                 .sum_start = stage_sum_start,
+                                 .sum_finish = stage_sum_finish};
   double loss = 0;
   for (int pass = 0; pass <= SUMS; pass++) {
     loss = 0;
@@ -159,7 +167,8 @@ static double gradients_of_ranks(fixture *f, const agd_lanes *lanes, double *gra
       double losses[LANES];
       assert_int_equal(agd_network_create(f->model, lanes, rank, ROWS, NULL, &network, &st), AGD_OK);
       s->first_lane = own.first, s->lanes = own.count, s->next = 0;
-      agd_network_train(network, &batch, &exchange, losses);
+      agd_network_prepare(network, &batch, &exchange);
+      agd_network_train(network, &exchange, losses);
       for (uint64_t i = 0; i < own.count; i++) loss += losses[i];
       for (uint64_t run = 0; run < agd_lanes_runs(lanes, rank); run++)
         for (size_t i = 0; i < (run == 0 ? n : f->model->exchange_count); i++) {
@@ -211,7 +220,7 @@ static void check_coverage(agd_model_spec spec) {
   fixture f;
   set_up(&f, spec);
   coverage c = {test_calloc(f.model->weight_count, 1), f.model->weight_count};
-  const agd_exchange exchange = {.context = &c, .gradient_ready = cover};
+  const agd_exchange exchange = {.context = &c, .groups = 1, .gradient_ready = cover};
   train(&f, ROWS, &exchange);
   for (size_t i = 0; i < c.count; i++) assert_int_equal(c.seen[i], 1);
   test_free(c.seen);

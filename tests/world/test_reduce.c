@@ -76,7 +76,8 @@ static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, 
         y[r * model->spec.outputs + t] = (agd_real)sin((double)feature(j, s, slice.first + r, 0) + (double)t);
     }
     agd_optimizer_begin(optimizer);
-    agd_network_train(network, &batch, &exchange, losses);
+    agd_network_prepare(network, &batch, &exchange);
+    agd_network_train(network, &exchange, losses);
     agd_reduce_gradients(reduce);
     const agd_range share = agd_reduce_share(reduce);
     const agd_real *gradients = agd_network_gradients(network);
