@@ -27,12 +27,15 @@ failures=0
 check() { "$@" || failures=$((failures + 1)); }
 check "$python" "$SOURCE/tests/golden/make_golden.py" check ${reference:+"$reference"}
 runs=()
-for folder in "$SOURCE"/tests/golden/*/; do
-  run=$work/$(basename "$folder")
+# train_and_check <golden case> <run> [train's options]
+train_and_check() {
+  local folder=$SOURCE/tests/golden/$1 run=$work/$2
   runs+=("$run")
-  (cd "$folder" && "${launcher[@]}" -n 2 "$BUILD/allegrad" train case.yaml --run "$run" --set log.tensorboard=true) >"$work/log"
+  (cd "$folder" && "${launcher[@]}" -n 2 "$BUILD/allegrad" train case.yaml --run "$run" --set log.tensorboard=true "${@:3}") >"$work/log"
   "$BUILD/allegrad" predict "$run" --data "$folder/data.h5" --out "$run/predictions.csv" >"$work/log"
   check "$python" "$SOURCE/tests/keras/check_weights.py" "$run" "$folder/data.h5" "$run/predictions.csv"
-done
+}
+for folder in "$SOURCE"/tests/golden/*/; do train_and_check "$(basename "$folder")" "$(basename "$folder")"; done
+train_and_check bn-adam dropout --set model.dropout=0.25
 check "$python" "$SOURCE/tests/keras/check_events.py" "${runs[@]}"
 ((failures == 0))

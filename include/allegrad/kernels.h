@@ -13,6 +13,7 @@
 #define ALLEGRAD_KERNELS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "allegrad/real.h"
 
@@ -27,6 +28,13 @@ typedef enum agd_activation { AGD_LINEAR, AGD_RELU, AGD_TANH, AGD_SIGMOID } agd_
 typedef struct agd_normalization {
   agd_real *mean_high, *mean_low, *inverse_sd;
 } agd_normalization;
+
+/** Which outputs dropout keeps: element c of row r of the global batch, whatever rank holds it. */
+typedef struct agd_mask {
+  uint64_t key;       /**< of the batch and the layer: equal on all ranks */
+  uint64_t first_row; /**< of the global batch: that of column 0 */
+  double rate;        /**< share that is dropped, at least 0 and below 1 */
+} agd_mask;
 
 /** One set of kernels. Every member documents equation and shapes; x, z, dz, dy: [C, b]. */
 typedef struct agd_kernels {
@@ -84,6 +92,11 @@ typedef struct agd_kernels {
    * in activation_backward. target: [T, b], leading dimension ld too. */
   double (*mse)(agd_real *y, const agd_real *target, size_t ld, size_t T, size_t b, const agd_real *bias, double scale,
                 agd_real *dbias, agd_real *dy_t, size_t ldt);
+
+  /** Inverted dropout, in place: x[c,j] = u(c, first_row + j) < rate ? 0 : x[c,j] / (1 - rate), u uniform in [0, 1) by
+   * a hash of key, c and row. The same call on the gradient of the result gives the gradient of x. Source: Srivastava
+   * et al. 2014, JMLR 15, section 10 (scaled in training, as Keras does). */
+  void (*dropout)(agd_real *x, size_t ld, size_t C, size_t b, agd_mask mask);
 
   /** sums[c] = sum_j x[c,j], in double and in order of j: rounded to a real, the very bits of a dbias. */
   void (*row_sums)(const agd_real *x, size_t ld, size_t C, size_t b, double *sums);

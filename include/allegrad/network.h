@@ -41,6 +41,7 @@ typedef struct agd_exchange {
 typedef struct agd_batch {
   const agd_real *x;  /**< [rows, inputs] row-major, borrowed */
   const agd_real *y;  /**< [rows, outputs] row-major, borrowed */
+  uint64_t noise;     /**< what dropout draws from: another for every batch, equal on all ranks */
   size_t global_rows; /**< rows of the global batch, 1 to capacity: how many are this rank's follows (lanes.h) */
 } agd_batch;
 

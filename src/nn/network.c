@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "allegrad/rng.h"
+
 /* running = alpha running + (1 - alpha) batch. Of several row sets each takes its part of the batch's weighted mean, so
  * that the mean over the sets of what they hold is the running average of that mean, whenever it is taken. */
 static void update_averages(const agd_network *net, size_t l, double groups) {
@@ -18,17 +20,32 @@ static void update_averages(const agd_network *net, size_t l, double groups) {
   }
 }
 
-/* Statistics of layer l's input, lane by lane; adds bias and activation of the layer below first. */
+void agd_network_drop(const agd_network *net, size_t l, agd_real *x) {
+  const agd_mask mask = {.key = agd_random_bits(net->noise, agd_stream(AGD_STREAM_DROPOUT, (uint32_t)l), 0),
+                         .first_row = net->first_row,
+                         .rate = net->model->spec.dropout};
+  net->kernels->dropout(x, net->ld, net->model->layers[l].in, net->rows, mask);
+}
+
+/* Bias, activation and dropout of the layer below, where they cannot be left to a kernel of BN: that takes them, but no
+ * dropout, along. Returns the bias left to it, or NULL. */
+static const agd_real *activate_input(agd_network *net, size_t l, bool left_to_batchnorm) {
+  const agd_model_spec *spec = &net->model->spec;
+  agd_real *x = net->layers[l].x;
+  const agd_real *bias = bias_below(net, l);
+  if (bias == NULL || (left_to_batchnorm && spec->dropout == 0)) return bias;
+  net->kernels->bias_activation(spec->activation, x, net->ld, net->model->layers[l].in, net->rows, bias);
+  if (spec->dropout > 0) agd_network_drop(net, l, x);
+  return NULL;
+}
+
+/* Statistics of layer l's input, lane by lane. */
 static void lane_moments(agd_network *net, size_t l) {
   const agd_kernels *k = net->kernels;
   const agd_activation activation = net->model->spec.activation;
   const size_t C = net->model->layers[l].in;
   const layer_space *s = &net->layers[l];
-  const agd_real *bias = bias_below(net, l);
-  if (net->lane_count > 1 && bias != NULL) {
-    k->bias_activation(activation, s->x, net->ld, C, net->rows, bias);
-    bias = NULL;
-  }
+  const agd_real *bias = activate_input(net, l, net->lane_count == 1);
   for (size_t i = 0; i < net->lane_count; i++) {
     double *part = s->moments + i * (1 + 2 * C);
     part[0] = (double)net->lane_rows[i];
@@ -37,8 +54,8 @@ static void lane_moments(agd_network *net, size_t l) {
   }
 }
 
-/* Normalisation of layer l's input by the statistics that its rows share with other ranks: bias and activation of the
- * layer below, local statistics, one reduction. Those of the input are on their way since agd_network_prepare. */
+/* Normalisation of layer l's input by the statistics that its rows share with other ranks: local ones, one reduction.
+ * Those of the input are on their way since agd_network_prepare. */
 static void shared_batchnorm_forward(agd_network *net, size_t l, const agd_exchange *exchange) {
   const agd_model *model = net->model;
   const agd_layer *layer = &model->layers[l];
@@ -66,9 +83,10 @@ static void own_batchnorm_forward(agd_network *net, size_t l) {
   const size_t C = layer->in;
   s->m = (double)net->rows;
   if (net->rows > 0) {
-    net->kernels->batchnorm_forward(model->spec.activation, s->x, net->ld, C, net->rows, bias_below(net, l),
-                                    model->spec.epsilon, model->weights + layer->gamma, model->weights + layer->beta,
-                                    s->moments + 1, s->variance, s->norm, s->z, net->ld);
+    const agd_real *bias = activate_input(net, l, true);
+    net->kernels->batchnorm_forward(model->spec.activation, s->x, net->ld, C, net->rows, bias, model->spec.epsilon,
+                                    model->weights + layer->gamma, model->weights + layer->beta, s->moments + 1,
+                                    s->variance, s->norm, s->z, net->ld);
   } else {
     memset(s->moments + 1, 0, C * sizeof *s->moments);
     memset(s->variance, 0, C * sizeof *s->variance);
@@ -90,8 +108,8 @@ static void forward(agd_network *net, const agd_exchange *exchange) {
     layer_space *s = &net->layers[l];
     if (layer->batch_norm)
       batchnorm_forward(net, l, exchange);
-    else if (l > 0)
-      net->kernels->bias_activation(model->spec.activation, s->x, net->ld, layer->in, net->rows, bias_below(net, l));
+    else
+      activate_input(net, l, false);
     agd_gemm_run(&s->forward, model->weights + layer->kernel, s->z, output_of(net, l));
   }
 }
@@ -129,6 +147,8 @@ void agd_network_prepare(agd_network *net, const agd_batch *batch, const agd_exc
   AGD_REQUIRE(batch->global_rows > 0 && batch->global_rows <= net->batch && !net->prepared);
   const size_t inputs = net->model->spec.inputs, outputs = net->model->spec.outputs;
   net->global_rows = batch->global_rows;
+  net->first_row = agd_rank_rows(&net->lanes, net->batch, batch->global_rows, net->rank).first;
+  net->noise = batch->noise;
   net->prepared = true;
   agd_network_set_batch(net, batch->global_rows);
   net->kernels->transpose(batch->x, inputs, net->rows, inputs, net->layers[0].x, net->ld);

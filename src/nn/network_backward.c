@@ -109,6 +109,18 @@ static void backward_input_layer(agd_network *net, const agd_real *dy, agd_real 
   gradient_ready(exchange, layer->kernel, dense_slice_end(model, 0));
 }
 
+/* Dropout's and the activation's part of the way down, from dx behind both; x, what the layer received, is undone. */
+static void backward_dropped(agd_network *net, size_t l, agd_real *dx, agd_real *dbias, size_t ldt) {
+  const agd_activation activation = net->model->spec.activation;
+  const layer_space *s = &net->layers[l];
+  const size_t C = net->model->layers[l].in;
+  const agd_real kept = (agd_real)(1 - net->model->spec.dropout);
+  agd_network_drop(net, l, dx);
+  if (activation == AGD_TANH || activation == AGD_SIGMOID) /* their slope is a function of what they gave */
+    for (size_t i = 0; i < C * net->ld; i++) s->x[i] *= kept;
+  net->kernels->activation_backward(activation, dx, s->x, net->ld, C, net->rows, dbias, net->gradient_t, ldt);
+}
+
 /* Layer l > 0: turns dy, the gradient before its own activation, into the one of the layer below (in dx). The sums of
  * BN travel while the dW product is computed. */
 static void backward_hidden_layer(agd_network *net, size_t l, const agd_real *dy, agd_real *dx,
@@ -116,7 +128,8 @@ static void backward_hidden_layer(agd_network *net, size_t l, const agd_real *dy
   const agd_model *model = net->model;
   const agd_layer *layer = &model->layers[l], *below = &model->layers[l - 1];
   const agd_kernels *k = net->kernels;
-  const agd_activation activation = model->spec.activation;
+  const bool drops = model->spec.dropout > 0;
+  const agd_activation activation = drops ? AGD_LINEAR : model->spec.activation;
   layer_space *s = &net->layers[l];
   const size_t C = layer->in, rows = net->rows, ld = net->ld, ldt = agd_padded_ld(C);
   const agd_real *gamma = model->weights + layer->gamma;
@@ -139,9 +152,10 @@ static void backward_hidden_layer(agd_network *net, size_t l, const agd_real *dy
   } else if (layer->batch_norm) {
     k->batchnorm_backward_local(activation, dx, s->x, ld, C, rows, s->norm, gamma, s->sums, s->sums + C, s->m, dbias,
                                 dy_t, ldt);
-  } else {
+  } else if (!drops) {
     k->activation_backward(activation, dx, s->x, ld, C, rows, dbias, dy_t, ldt);
   }
+  if (drops) backward_dropped(net, l, dx, dbias, ldt);
   if (net->lanes.fixed) lane_bias_gradient(net, dx, C, below->bias); /* dbias is summed in another order */
   if (!layer->batch_norm) return;
   if (!travelling || !own_share) store_batchnorm_gradient(net, l);

@@ -24,12 +24,13 @@ struct agd_network {
   const agd_kernels *kernels;
   agd_lanes lanes;
   uint64_t rank;
-  size_t batch;      /* rows of the largest global batch */
-  size_t lane_count; /* this rank's */
-  size_t run_count;  /* this rank's */
-  size_t capacity;   /* rows that the buffers hold */
-  size_t rows, ld;   /* rows and leading dimension of the current batch */
-  size_t global_rows;
+  size_t batch;                  /* rows of the largest global batch */
+  size_t lane_count;             /* this rank's */
+  size_t run_count;              /* this rank's */
+  size_t capacity;               /* rows that the buffers hold */
+  size_t rows, ld;               /* rows and leading dimension of the current batch */
+  size_t global_rows, first_row; /* of the current global batch; the first of this rank */
+  uint64_t noise;
   bool prepared;     /* a batch waits for agd_network_train */
   size_t width;      /* columns from lane to lane */
   size_t *lane_rows; /* [lane_count]: of the current batch */
@@ -58,6 +59,9 @@ static inline agd_real *output_of(const agd_network *net, size_t l) {
 static inline const agd_real *bias_below(const agd_network *net, size_t l) {
   return l > 0 ? net->model->weights + net->model->layers[l - 1].bias : NULL;
 }
+
+/* Dropout of layer l's input, or of the gradient that arrives there. */
+void agd_network_drop(const agd_network *net, size_t l, agd_real *x);
 
 /* Plans the products for `rows` local rows. */
 void agd_network_set_rows(agd_network *net, size_t rows);

@@ -14,6 +14,28 @@ static void normalization(size_t C, const double *restrict mean, const double *r
   }
 }
 
+/* A mixer of 32 bits ("lowbias32" of Wellons, "Prospecting for hash functions", 2018): every bit of the result depends
+ * on every bit of h, and a vector of them costs a few operations. */
+static inline uint32_t mix(uint32_t h) {
+  h = (h ^ h >> 16) * 0x7feb352dU;
+  h = (h ^ h >> 15) * 0x846ca68bU;
+  return h ^ h >> 16;
+}
+
+static void dropout(agd_real *restrict x, size_t ld, size_t C, size_t b, agd_mask mask) {
+  const uint32_t threshold = (uint32_t)(mask.rate * 0x1p32), first = (uint32_t)mask.first_row;
+  const uint32_t low = (uint32_t)mask.key, high = (uint32_t)(mask.key >> 32);
+  const agd_real scale = (agd_real)(1 / (1 - mask.rate));
+  for (size_t c = 0; c < C; c++) {
+    const uint32_t row_key = mix(low + mix((uint32_t)c));
+    agd_real *restrict xc = x + c * ld;
+    for (size_t j = 0; j < b; j++) {
+      const uint32_t u = mix(row_key ^ mix(high + first + (uint32_t)j));
+      xc[j] = u < threshold ? 0 : xc[j] * scale;
+    }
+  }
+}
+
 static void sgd(size_t n, agd_real *restrict w, const agd_real *restrict g, agd_real rate) {
   for (size_t i = 0; i < n; i++) w[i] -= rate * g[i];
 }

@@ -7,6 +7,7 @@
 
 #include "allegrad/checkpoint.h"
 #include "allegrad/replicas.h"
+#include "allegrad/rng.h"
 #include "allegrad/weights.h"
 #include "trainer_internal.h"
 
@@ -31,8 +32,10 @@ static void update(agd_trainer *t) {
 /* Hands the network this rank's rows of a step to come. */
 static void prepare_step(agd_trainer *t, uint64_t step) {
   const agd_range slice = agd_plan_local(&t->plan, t->comm->rank, step);
+  const uint64_t steps_done = t->training.epoch * agd_plan_steps(&t->plan) + step;
   const agd_batch batch = {.x = t->rows.x + slice.first * t->rows.features,
                            .y = t->rows.y + slice.first * t->rows.targets,
+                           .noise = agd_random_bits(t->config.seed, agd_stream(AGD_STREAM_DROPOUT, 0), steps_done),
                            .global_rows = agd_plan_step_rows(&t->plan, step)};
   agd_network_prepare(t->network, &batch, &t->exchange);
 }

@@ -19,7 +19,7 @@
 
 enum { LAYERS_MAX = AGD_HIDDEN_MAX + 1, NAME_SIZE = 48, PATH_SIZE = 96, SHAPE_SIZE = 64 };
 
-static const char dense[] = "dense", batch_normalization[] = "batch_normalization";
+static const char dense[] = "dense", batch_normalization[] = "batch_normalization", dropout[] = "dropout";
 
 /* Numbers of the layers of one class as they stand in a file, ascending; 0 is the name without a number. */
 typedef struct numbers {
@@ -123,6 +123,8 @@ static bool write_layers(hid_t file, const agd_model *model, const numbers *dens
   if (!write_vars(file, "/vars", "sequential") || !write_group(file, "/layers")) return false;
   if (!write_layer_groups(file, batch_normalization, norm_numbers)) return false;
   if (!write_layer_groups(file, dense, dense_numbers)) return false;
+  const numbers dropouts = from_zero(model->spec.dropout > 0 ? model->spec.hidden_count : 0); /* without variables */
+  if (!write_layer_groups(file, dropout, &dropouts)) return false;
   for (size_t i = 0; i < all->count; i++) {
     const tensor *t = &all->list[i];
     const agd_real *values = (t->average ? model->averages : model->weights) + t->offset;

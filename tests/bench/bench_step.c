@@ -240,7 +240,8 @@ static double time_steps(training *t, int steps) {
   for (int s = 0; s < steps; s++) {
     if (t->next + t->batch > ROWS) t->next = 0;
     agd_optimizer_begin(t->optimizer);
-    const agd_batch batch = {t->x + t->next * WIDTH[0], t->y + t->next * WIDTH[LAYERS], t->batch};
+    const agd_batch batch = {
+        .x = t->x + t->next * WIDTH[0], .y = t->y + t->next * WIDTH[LAYERS], .global_rows = t->batch};
     double loss;
     agd_network_prepare(t->network, &batch, &exchange);
     agd_network_train(t->network, &exchange, &loss);

@@ -34,11 +34,15 @@ def build(file):
     kernels = [variables["0"].shape for variables in layers_of(file, "dense")]
     norms = layers_of(file, "batch_normalization")
     check(len(norms) in (0, len(kernels) - 1), f"{len(norms)} batch normalisations before {len(kernels) - 1} hidden layers")
+    dropouts = len(layers_of(file, "dropout"))
+    check(dropouts in (0, len(kernels) - 1), f"{dropouts} dropouts behind {len(kernels) - 1} hidden layers")
     layers = [keras.Input((kernels[0][0],))]
     for _, width in kernels[:-1]:
         if norms:
             layers.append(keras.layers.BatchNormalization(momentum=trainer["momentum"], epsilon=trainer["epsilon"]))
         layers.append(keras.layers.Dense(width, activation=trainer["activation"]))
+        if dropouts:
+            layers.append(keras.layers.Dropout(0.5))  # the rate is not in the file, and nothing to inference
     model = keras.Sequential(layers + [keras.layers.Dense(kernels[-1][1])])
     optimizer = file["optimizer/vars"]
     slots = (len(optimizer) - 2) / len(model.trainable_variables)

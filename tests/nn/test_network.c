@@ -50,7 +50,7 @@ static void tear_down(fixture *f) {
 
 /* A pass over the first `rows` rows as the whole batch; returns the summed loss. */
 static double train(fixture *f, size_t rows, const agd_exchange *exchange) {
-  const agd_batch batch = {f->x, f->y, rows};
+  const agd_batch batch = {.x = f->x, .y = f->y, .global_rows = rows};
   double loss = 0;
   agd_network_prepare(f->network, &batch, exchange);
   agd_network_train(f->network, exchange, &loss);
@@ -94,6 +94,18 @@ static void test_gradients_of_every_activation(void **state) {
     for (int a = AGD_LINEAR; a <= AGD_SIGMOID; a++)
       check_gradients((agd_model_spec){
           .hidden_count = 3, .hidden = {7, 4, 19}, .activation = (agd_activation)a, .batch_norm = batch_norm > 0});
+}
+
+/* The mask is the same in every pass, so that the loss is a function of the weights. */
+static void test_gradients_behind_dropout(void **state) {
+  (void)state;
+  for (int batch_norm = 0; batch_norm < 2; batch_norm++)
+    for (int a = AGD_LINEAR; a <= AGD_SIGMOID; a++)
+      check_gradients((agd_model_spec){.hidden_count = 3,
+                                       .hidden = {7, 4, 19},
+                                       .activation = (agd_activation)a,
+                                       .batch_norm = batch_norm > 0,
+                                       .dropout = 0.3});
 }
 
 static void test_gradients_of_shallow_models(void **state) {
@@ -162,7 +174,7 @@ static double gradients_of_ranks(fixture *f, const agd_lanes *lanes, double *gra
     memset(gradients, 0, n * sizeof *gradients);
     for (uint64_t rank = 0; rank < lanes->ranks; rank++) {
       const agd_range rows = agd_rank_rows(lanes, ROWS, ROWS, rank), own = agd_lanes_of_rank(lanes, rank);
-      const agd_batch batch = {f->x + rows.first * INPUTS, f->y + rows.first * OUTPUTS, ROWS};
+      const agd_batch batch = {.x = f->x + rows.first * INPUTS, .y = f->y + rows.first * OUTPUTS, .global_rows = ROWS};
       agd_network *network = NULL;
       double losses[LANES];
       assert_int_equal(agd_network_create(f->model, lanes, rank, ROWS, NULL, &network, &st), AGD_OK);
@@ -182,10 +194,11 @@ static double gradients_of_ranks(fixture *f, const agd_lanes *lanes, double *gra
   return loss;
 }
 
-static void test_lanes_of_a_batch_add_up(void **state) {
-  (void)state;
+static void check_lanes(double dropout) {
   fixture f;
-  set_up(&f, (agd_model_spec){.hidden_count = 3, .hidden = {9, 17, 4}, .activation = AGD_TANH, .batch_norm = true});
+  set_up(&f,
+         (agd_model_spec){
+             .hidden_count = 3, .hidden = {9, 17, 4}, .activation = AGD_TANH, .batch_norm = true, .dropout = dropout});
   const size_t n = f.model->weight_count;
   double *whole = test_calloc(n, sizeof *whole), *parts = test_calloc(n, sizeof *parts);
   const double loss = train(&f, ROWS, &ALONE);
@@ -199,6 +212,30 @@ static void test_lanes_of_a_batch_add_up(void **state) {
   }
   test_free(whole);
   test_free(parts);
+  tear_down(&f);
+}
+
+static void test_lanes_of_a_batch_add_up(void **state) {
+  (void)state;
+  check_lanes(0);
+  check_lanes(0.4); /* the mask goes by the row's place in the global batch */
+}
+
+/* Dropout is for training only, and every batch draws another mask. */
+static void test_dropout_is_drawn_by_batch(void **state) {
+  (void)state;
+  fixture f;
+  set_up(&f, (agd_model_spec){.hidden_count = 1, .hidden = {40}, .activation = AGD_TANH, .dropout = 0.5});
+  agd_real plain[ROWS * OUTPUTS], dropped[ROWS * OUTPUTS];
+  double loss[3];
+  agd_network_predict(f.network, f.x, ROWS, plain);
+  for (uint64_t noise = 0; noise < 3; noise++) {
+    agd_network_prepare(f.network, &(agd_batch){.x = f.x, .y = f.y, .noise = noise % 2, .global_rows = ROWS}, &ALONE);
+    agd_network_train(f.network, &ALONE, &loss[noise]);
+  }
+  assert_true(loss[0] != loss[1] && loss[0] == loss[2]);
+  agd_network_predict(f.network, f.x, ROWS, dropped);
+  assert_memory_equal(plain, dropped, sizeof plain);
   tear_down(&f);
 }
 
@@ -307,9 +344,11 @@ static void test_predict_and_evaluate(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradients_of_every_activation),
+                                     cmocka_unit_test(test_gradients_behind_dropout),
                                      cmocka_unit_test(test_gradients_of_shallow_models),
                                      cmocka_unit_test(test_batch_of_one_row),
                                      cmocka_unit_test(test_lanes_of_a_batch_add_up),
+                                     cmocka_unit_test(test_dropout_is_drawn_by_batch),
                                      cmocka_unit_test(test_ready_slices_cover_the_gradients_once),
                                      cmocka_unit_test(test_running_averages),
                                      cmocka_unit_test(test_predict_and_evaluate)};

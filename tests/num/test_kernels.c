@@ -150,6 +150,10 @@ static void call_row_sums(const agd_kernels *k, agd_activation act, arguments *a
   for (size_t c = 0; c < a->s.C; c++) assert_true((agd_real)a->sum_dz[c] == a->dbias[c]);
 }
 
+static void call_dropout(const agd_kernels *k, agd_activation act, arguments *a) {
+  k->dropout(a->x, a->s.ld, a->s.C, a->s.b, (agd_mask){.key = 77, .first_row = 5, .rate = 0.2 * (double)act});
+}
+
 static void call_transpose(const agd_kernels *k, agd_activation act, arguments *a) {
   (void)act;
   k->transpose(a->rows, a->s.C, a->s.b, a->s.C, a->columns, a->s.ld);
@@ -193,6 +197,7 @@ static const struct {
              {"batchnorm_backward_local", call_batchnorm_backward_local},
              {"mse", call_mse},
              {"row_sums", call_row_sums},
+             {"dropout", call_dropout},
              {"transpose", call_transpose},
              {"normalization", call_normalization},
              {"sgd", call_sgd},
@@ -481,6 +486,44 @@ static void updates_can_be_sliced(void **state) {
   arguments_clear(&whole), arguments_clear(&sliced);
 }
 
+/* As many as asked for are dropped, in every row and column alike; the others are scaled; and a mask goes by row of the
+ * batch, not by who holds it. */
+static void dropout_is_a_fair_draw(void **state) {
+  (void)state;
+  enum { C = 64, B = 256 };
+  const agd_kernels *k = agd_kernels_select();
+  static agd_real x[C * B], part[C * B], other[C * B];
+  const double rates[] = {0, 0.1, 0.5, 0.9};
+  for (size_t r = 0; r < sizeof rates / sizeof *rates; r++) {
+    const double rate = rates[r], sd = sqrt(rate * (1 - rate));
+    agd_mask mask = {.key = 0x123456789abcdefU + r, .rate = rate};
+    size_t dropped = 0, in_row[B] = {0}, differing = 0;
+    for (size_t i = 0; i < (size_t)C * B; i++) x[i] = part[i] = other[i] = 1;
+    k->dropout(x, B, C, B, mask);
+    for (size_t c = 0; c < C; c++) {
+      size_t in_feature = 0;
+      for (size_t j = 0; j < B; j++) {
+        const agd_real value = x[c * B + j];
+        assert_true(value == 0 || value == (agd_real)(1 / (1 - rate)));
+        in_feature += value == 0, in_row[j] += value == 0;
+      }
+      dropped += in_feature;
+      assert_true(fabs((double)in_feature - rate * B) <= 5 * sd * sqrt(B));
+    }
+    for (size_t j = 0; j < B; j++) assert_true(fabs((double)in_row[j] - rate * C) <= 5 * sd * sqrt(C));
+    assert_true(fabs((double)dropped - rate * C * B) <= 4 * sd * sqrt(C * B));
+    for (size_t first = 0; first < B; first += 32) { /* eight ranks */
+      mask.first_row = first;
+      k->dropout(part + first, B, C, 32, mask);
+    }
+    assert_memory_equal(x, part, sizeof x);
+    mask.key++, mask.first_row = 0;
+    k->dropout(other, B, C, B, mask);
+    for (size_t i = 0; i < (size_t)C * B; i++) differing += x[i] != other[i];
+    assert_true(fabs((double)differing - 2 * sd * sd * C * B) <= 6 * sd * sqrt(C * B));
+  }
+}
+
 static void a_set_is_chosen_by_cpu_and_environment(void **state) {
   (void)state;
   assert_int_equal(unsetenv("ALLEGRAD_ISA"), 0);
@@ -506,6 +549,7 @@ int main(void) {
       cmocka_unit_test(activations_are_accurate),
       cmocka_unit_test(updates_follow_their_formulas),
       cmocka_unit_test(updates_can_be_sliced),
+      cmocka_unit_test(dropout_is_a_fair_draw),
       cmocka_unit_test(a_set_is_chosen_by_cpu_and_environment),
   };
   return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);

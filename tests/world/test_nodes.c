@@ -23,15 +23,17 @@ static size_t draw(uint64_t seed, uint64_t i, size_t n) { return (size_t)(agd_ra
 
 static job random_job(uint64_t seed, agd_sync sync) {
   job j = {.seed = seed, .rows = 1 + draw(seed, 0, MAX_ROWS)};
-  j.model = (agd_model_spec){.inputs = 1 + draw(seed, 1, MAX_FEATURES),
-                             .outputs = 1 + draw(seed, 2, 3),
-                             .hidden_count = 1 + draw(seed, 3, 3),
-                             .activation = draw(seed, 4, 2) ? AGD_TANH : AGD_SIGMOID,
-                             .batch_norm = draw(seed, 5, 4) > 0,
-                             .momentum = MOMENTUM,
-                             .epsilon = 1e-3,
-                             .sync = sync,
-                             .unbiased_variance = draw(seed, 6, 2) > 0};
+  j.model =
+      (agd_model_spec){.inputs = 1 + draw(seed, 1, MAX_FEATURES),
+                       .outputs = 1 + draw(seed, 2, 3),
+                       .hidden_count = 1 + draw(seed, 3, 3),
+                       .activation = draw(seed, 4, 2) ? AGD_TANH : AGD_SIGMOID,
+                       .batch_norm = draw(seed, 5, 4) > 0,
+                       .momentum = MOMENTUM,
+                       .epsilon = 1e-3,
+                       .sync = sync,
+                       .dropout = sync == AGD_SYNC_GLOBAL && draw(seed, 7, 2) ? 0.3 : 0, /* groups have no place */
+                       .unbiased_variance = draw(seed, 6, 2) > 0};
   for (size_t h = 0; h < j.model.hidden_count; h++) j.model.hidden[h] = 1 + draw(seed, 10 + h, 20);
   return j;
 }
@@ -71,7 +73,7 @@ static double pass_of_group(const job *j, const agd_model *model, size_t s, agd_
   memset(copy->averages, 0, model->average_count * sizeof *copy->averages);
   fill_rows(j, s, rows.first, rows.count, x, y);
   assert_int_equal(agd_network_create(copy, &one, 0, MAX_ROWS, NULL, &network, &st), AGD_OK);
-  agd_network_prepare(network, &(agd_batch){x, y, rows.count}, &nothing);
+  agd_network_prepare(network, &(agd_batch){.x = x, .y = y, .noise = s, .global_rows = rows.count}, &nothing);
   agd_network_train(network, &nothing, &loss);
   memcpy(gradients, agd_network_gradients(network), model->weight_count * sizeof *gradients);
   memcpy(averages, copy->averages, model->average_count * sizeof *averages);
@@ -127,7 +129,7 @@ static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, 
     const agd_range slice = agd_rank_rows(lanes, j->rows, global, (uint64_t)comm->rank);
     double losses[LANES] = {0};
     fill_rows(j, s, slice.first, slice.count, x, y);
-    agd_network_prepare(network, &(agd_batch){x, y, global}, &exchange);
+    agd_network_prepare(network, &(agd_batch){.x = x, .y = y, .noise = s, .global_rows = global}, &exchange);
     agd_network_train(network, &exchange, losses);
     agd_reduce_gradients(reduce);
     const agd_range share = agd_reduce_share(reduce);

@@ -68,7 +68,7 @@ static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, 
   for (size_t s = 0; s < STEPS; s++) {
     const size_t global = s + 1 < STEPS ? j->rows : 1 + j->rows / 2;
     const agd_range slice = agd_rank_rows(lanes, j->rows, global, (uint64_t)comm->rank);
-    const agd_batch batch = {x, y, global};
+    const agd_batch batch = {.x = x, .y = y, .global_rows = global};
     double losses[LANES] = {0};
     for (size_t r = 0; r < slice.count; r++) {
       for (size_t c = 0; c < model->spec.inputs; c++) x[r * model->spec.inputs + c] = feature(j, s, slice.first + r, c);
