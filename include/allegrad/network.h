@@ -87,6 +87,12 @@ enum { AGD_PIECE = 256 };
  * Not collective. Deterministic for given rows; the last bits of a row may depend on its place in its piece. */
 void agd_network_predict(agd_network *network, const agd_real *x, size_t rows, agd_real *y);
 
+/** Adds the rows of a batch to the statistics of what the BN of layer l receives in inference mode, for
+ * agd_model_set_averages: so that its running averages can be those of the training rows instead.
+ * @param parts  [this rank's lanes, 1 + 2 in]: row count, mean, M2 (moments.h); zero before the first batch
+ * Not collective. */
+void agd_network_add_moments(agd_network *network, const agd_batch *batch, size_t l, double *parts);
+
 /** Squared errors in inference mode: for every piece of AGD_PIECE rows (the last may be short) the sum over its rows of
  * the per-row loss (mean over targets), in double and in order of rows, into losses[piece]. Not collective. */
 void agd_network_evaluate(agd_network *network, const agd_real *x, const agd_real *y, size_t rows, double *losses);

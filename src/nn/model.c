@@ -62,6 +62,17 @@ static void set_batch_norms(agd_model *model) {
   }
 }
 
+void agd_model_set_averages(agd_model *model, size_t l, const double *moments) {
+  const agd_layer *layer = &model->layers[l];
+  const double m = moments[0], *mean = moments + 1, *m2 = mean + layer->in;
+  AGD_REQUIRE(layer->batch_norm && m > 0);
+  const double divisor = model->spec.unbiased_variance && m > 1 ? m - 1 : m;
+  for (size_t c = 0; c < layer->in; c++) {
+    model->averages[layer->mean + c] = (agd_real)mean[c];
+    model->averages[layer->variance + c] = (agd_real)(m2[c] / divisor);
+  }
+}
+
 agd_code agd_model_create(const agd_model_spec *spec, agd_model **out, agd_status *st) {
   AGD_REQUIRE(spec->inputs > 0 && spec->outputs > 0 && spec->hidden_count <= AGD_HIDDEN_MAX);
   *out = NULL;

@@ -39,13 +39,11 @@ static const agd_real *activate_input(agd_network *net, size_t l, bool left_to_b
   return NULL;
 }
 
-/* Statistics of layer l's input, lane by lane. */
-static void lane_moments(agd_network *net, size_t l) {
+void agd_network_lane_moments(agd_network *net, size_t l, const agd_real *bias) {
   const agd_kernels *k = net->kernels;
   const agd_activation activation = net->model->spec.activation;
   const size_t C = net->model->layers[l].in;
   const layer_space *s = &net->layers[l];
-  const agd_real *bias = activate_input(net, l, net->lane_count == 1);
   for (size_t i = 0; i < net->lane_count; i++) {
     double *part = s->moments + i * (1 + 2 * C);
     part[0] = (double)net->lane_rows[i];
@@ -65,7 +63,7 @@ static void shared_batchnorm_forward(agd_network *net, size_t l, const agd_excha
   if (l == 0) {
     exchange->input_finish(exchange->context, s->moments, C);
   } else {
-    lane_moments(net, l);
+    agd_network_lane_moments(net, l, activate_input(net, l, net->lane_count == 1));
     exchange->moments(exchange->context, s->moments, C);
   }
   s->m = s->moments[0];
@@ -154,7 +152,7 @@ void agd_network_prepare(agd_network *net, const agd_batch *batch, const agd_exc
   net->kernels->transpose(batch->x, inputs, net->rows, inputs, net->layers[0].x, net->ld);
   net->kernels->transpose(batch->y, outputs, net->rows, outputs, net->target, net->ld);
   if (net->model->layers[0].batch_norm && exchange->moments != NULL) {
-    lane_moments(net, 0);
+    agd_network_lane_moments(net, 0, NULL);
     exchange->input_start(exchange->context, net->layers[0].moments, inputs);
   }
 }

@@ -63,6 +63,10 @@ static inline const agd_real *bias_below(const agd_network *net, size_t l) {
 /* Dropout of layer l's input, or of the gradient that arrives there. */
 void agd_network_drop(const agd_network *net, size_t l, agd_real *x);
 
+/* Statistics of layer l's input, lane by lane; adds the bias of the layer below, unless NULL, and its activation first.
+ */
+void agd_network_lane_moments(agd_network *net, size_t l, const agd_real *bias);
+
 /* Plans the products for `rows` local rows. */
 void agd_network_set_rows(agd_network *net, size_t rows);
 

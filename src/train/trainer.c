@@ -29,14 +29,18 @@ static void update(agd_trainer *t) {
   agd_optimizer_update(t->optimizer, t->model->weights, gradients, exchanged, t->model->weight_count - exchanged);
 }
 
-/* Hands the network this rank's rows of a step to come. */
-static void prepare_step(agd_trainer *t, uint64_t step) {
+agd_batch agd_trainer_batch(const agd_trainer *t, uint64_t step) {
   const agd_range slice = agd_plan_local(&t->plan, t->comm->rank, step);
   const uint64_t steps_done = t->training.epoch * agd_plan_steps(&t->plan) + step;
-  const agd_batch batch = {.x = t->rows.x + slice.first * t->rows.features,
-                           .y = t->rows.y + slice.first * t->rows.targets,
-                           .noise = agd_random_bits(t->config.seed, agd_stream(AGD_STREAM_DROPOUT, 0), steps_done),
-                           .global_rows = agd_plan_step_rows(&t->plan, step)};
+  return (agd_batch){.x = t->rows.x + slice.first * t->rows.features,
+                     .y = t->rows.y + slice.first * t->rows.targets,
+                     .noise = agd_random_bits(t->config.seed, agd_stream(AGD_STREAM_DROPOUT, 0), steps_done),
+                     .global_rows = agd_plan_step_rows(&t->plan, step)};
+}
+
+/* Hands the network the rows of a step to come. */
+static void prepare_step(agd_trainer *t, uint64_t step) {
+  const agd_batch batch = agd_trainer_batch(t, step);
   agd_network_prepare(t->network, &batch, &t->exchange);
 }
 
@@ -194,6 +198,7 @@ static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_stat
              (unsigned long long)t->training.step);
   const bool diverged = st->code == AGD_EDIVERGED, whole = !diverged && t->epoch_rows == t->plan.rows;
   if (whole) t->training.epoch = epoch + 1;
+  if (!diverged && t->config.recalibrate == AGD_RECALIBRATE_EVAL) AGD_TRY(agd_trainer_recalibrate(t, st));
   const bool saves = whole && checkpoint_is_due(t);
   if (saves) collect_slots(t);
   agd_epoch_metrics metrics = {.epoch = epoch + 1, .step = t->training.step};
@@ -219,6 +224,7 @@ agd_code agd_trainer_run(agd_trainer *t, agd_run *run, agd_status *st) {
     code = run_epoch(t, epoch, run, st);
   agd_progress_end(&t->meter);
   if (code != AGD_OK) return code;
+  if (t->config.recalibrate == AGD_RECALIBRATE_END) AGD_TRY(agd_trainer_recalibrate(t, st));
   collect_slots(t);
   if (run != NULL) {
     char path[AGD_PATH_MAX];

@@ -44,4 +44,13 @@ struct agd_trainer {
   uint64_t epoch_rows; /* rows of that sum */
 };
 
+/* This rank's rows of step `step` of the epoch. */
+agd_batch agd_trainer_batch(const agd_trainer *trainer, uint64_t step);
+
+/* Replaces the running averages by the statistics of all training rows (model.batch_norm.recalibrate), BN by BN from
+ * the first: each those of what it receives in inference mode, which is then what it makes mean 0 and variance 1 of.
+ * Costs a forward pass of the layers below for each. Collective; the outcome is agreed (AGD_OK or AGD_EDATA: memory).
+ * The idea: Wu & Johnson 2021, "Rethinking 'Batch' in BatchNorm" (arXiv 2105.07576), section 3. */
+agd_code agd_trainer_recalibrate(agd_trainer *trainer, agd_status *st);
+
 #endif

@@ -295,6 +295,31 @@ static void test_running_averages(void **state) {
   }
 }
 
+/* With the statistics of a row set for averages, inference on its rows is a training pass that takes them as one batch;
+ * dropout plays no part. */
+static void test_moments_of_a_population(void **state) {
+  (void)state;
+  enum { WIDEST = 17 };
+  fixture f;
+  set_up(&f, (agd_model_spec){.hidden_count = 3, .hidden = {9, WIDEST, 4}, .activation = AGD_TANH, .batch_norm = true});
+  const double expected = train(&f, ROWS, &ALONE);
+  f.model->spec.dropout = 0.5;
+  for (size_t l = 0; l < 3; l++) {
+    double parts[1 + 2 * WIDEST] = {0};
+    for (size_t first = 0; first < ROWS; first += 10) {
+      const size_t rows = first + 10 < ROWS ? 10 : ROWS - first;
+      const agd_batch batch = {.x = f.x + first * INPUTS, .y = f.y + first * OUTPUTS, .global_rows = rows};
+      agd_network_add_moments(f.network, &batch, l, parts);
+    }
+    assert_true(parts[0] == ROWS);
+    agd_model_set_averages(f.model, l, parts);
+  }
+  double evaluated = 0;
+  agd_network_evaluate(f.network, f.x, f.y, ROWS, &evaluated);
+  assert_true(fabs(evaluated - expected) < 1e-12 * expected);
+  tear_down(&f);
+}
+
 /* Prediction agrees with a plain evaluation of the equations, for row counts around the size of a piece, and the
  * evaluated loss with the predictions. */
 static void test_predict_and_evaluate(void **state) {
@@ -351,6 +376,7 @@ int main(void) {
                                      cmocka_unit_test(test_dropout_is_drawn_by_batch),
                                      cmocka_unit_test(test_ready_slices_cover_the_gradients_once),
                                      cmocka_unit_test(test_running_averages),
+                                     cmocka_unit_test(test_moments_of_a_population),
                                      cmocka_unit_test(test_predict_and_evaluate)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,8 +21,9 @@ static void make_data(const char *path) {
   agd_names_clear(&y_names);
 }
 
-/* Trains the job on comm and leaves a run in folder/name. Collective on comm. */
-static void train(const agd_comm *comm, const char *folder, const char *name, const char *exchange) {
+/* Trains the job, overridden, on comm and leaves a run in folder/name. Collective on comm. */
+static void train_with(const agd_comm *comm, const char *folder, const char *name, const char *const *overrides,
+                       size_t count) {
   agd_status st = {0};
   agd_config job;
   agd_trainer *trainer;
@@ -32,15 +33,21 @@ static void train(const agd_comm *comm, const char *folder, const char *name, co
            "data: {file: %s}\n"
            "model: {hidden: [9, 17]}\n"
            "train: {optimizer: {name: adam}, batch: 16, max_steps: 5, reproducible: 4}\n"
-           "comm: {exchange: %s}\n"
            "log: {progress: off}\n",
-           temporary_path(data, folder, "data.h5"), exchange);
-  assert_int_equal(agd_config_parse(text, "job.yaml", NULL, 0, &job, &st), AGD_OK);
+           temporary_path(data, folder, "data.h5"));
+  assert_int_equal(agd_config_parse(text, "job.yaml", overrides, count, &job, &st), AGD_OK);
   assert_int_equal(agd_trainer_create(comm, &job, &trainer, &st), AGD_OK);
   if (comm->rank == 0) assert_int_equal(agd_run_create(temporary_path(place, folder, name), &job, &run, &st), AGD_OK);
   assert_int_equal(agd_trainer_run(trainer, run, &st), AGD_OK);
   assert_int_equal(agd_run_close(&run, AGD_RUN_FINISHED, "", &st), AGD_OK);
   agd_trainer_destroy(&trainer);
+}
+
+static void train(const agd_comm *comm, const char *folder, const char *name, const char *exchange) {
+  char override[64];
+  const char *const overrides[] = {override};
+  snprintf(override, sizeof override, "comm.exchange=%s", exchange);
+  train_with(comm, folder, name, overrides, 1);
 }
 
 /* Two weights files hold the same bits: weights, running averages, and the optimizer's slots. */
@@ -91,6 +98,29 @@ static void test_every_exchange_leaves_the_same_files(void **state) {
   }
 }
 
-static const struct CMUnitTest tests[] = {cmocka_unit_test_setup_teardown(test_every_exchange_leaves_the_same_files,
-                                                                          temporary_mpi_setup, temporary_mpi_teardown)};
+/* Recalibration and dropout count rows by the batch, not by the rank: the same bits, and before the validation or not
+ * at all the same final averages. */
+static void test_recalibrated_files_are_the_same(void **state) {
+  static const char *const modes[] = {"model.batch_norm.recalibrate=end", "model.batch_norm.recalibrate=eval"};
+  char path[TEMPORARY_SIZE];
+  if (world.rank == 0) make_data(temporary_path(path, *state, "data.h5"));
+  MPI_Barrier(world.mpi);
+  for (size_t m = 0; m < 2; m++) {
+    const char *const overrides[] = {modes[m], "model.dropout=0.25", "train.max_steps=6"};
+    agd_comm alone;
+    agd_comm_create(MPI_COMM_SELF, &alone);
+    if (world.rank == 0) train_with(&alone, *state, m == 0 ? "alone_end" : "alone_eval", overrides, 3);
+    agd_comm_destroy(&alone);
+    train_with(&world, *state, m == 0 ? "end" : "eval", overrides, 3);
+  }
+  if (world.rank != 0) return;
+  assert_same_state(*state, "alone_end/final.weights.h5", "end/final.weights.h5");
+  assert_same_state(*state, "alone_eval/final.weights.h5", "eval/final.weights.h5");
+  assert_same_state(*state, "end/final.weights.h5", "eval/final.weights.h5");
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test_setup_teardown(test_recalibrated_files_are_the_same, temporary_mpi_setup, temporary_mpi_teardown),
+    cmocka_unit_test_setup_teardown(test_every_exchange_leaves_the_same_files, temporary_mpi_setup,
+                                    temporary_mpi_teardown)};
 AGD_RUN_MPI_TESTS(tests)
