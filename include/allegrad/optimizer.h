@@ -29,6 +29,7 @@ typedef struct agd_optimizer {
   agd_optimizer_spec spec;
   const agd_kernels *kernels;
   uint64_t iteration; /**< updates done */
+  agd_real step_size; /**< of the update under way: the learning rate, with Adam's corrections */
   size_t count;       /**< elements of the weight array */
   size_t slot_count;  /**< 0: plain SGD, 1: velocity, 2: Adam's m and v */
   agd_real *slots[2]; /**< owned; count elements each, zero at first */

@@ -4,13 +4,14 @@
  * Three ways, chosen by rule from where the ranks run (agd_reduce_create), never by a stopwatch:
  * - allreduce: plain collectives; the reference the other two are held to;
  * - buckets: gradients leave in non-blocking allreduces as soon as enough of them are final, during the backward pass;
- * - window: the ranks of a node read each other's sums and gradients in shared memory, each adds up and updates its
- * share of the weights; several nodes exchange the shares. Sums are formed in the order of the lanes (lanes.h, fold.h),
- * the same on every rank. With fixed lanes the result does not depend on way or number of ranks.
+ * - window: the ranks of a node read each other's sums and gradients in shared memory, and hold one array of weights
+ * between them: each adds up and updates its share of it; several nodes exchange the shares. Sums are formed in the
+ * order of the lanes (lanes.h, fold.h), the same on every rank. With fixed lanes the result does not depend on way or
+ * number of ranks.
  *
- * A step: agd_network_train with agd_reduce_exchange's callbacks; agd_reduce_gradients; update of agd_reduce_share and
- * of everything beyond exchange_count; agd_reduce_publish. With statistics per node or rank (agd_sync), all gamma and
- * beta lie below exchange_count, and running averages are a rank's own until agd_reduce_merge_averages.
+ * A step: agd_network_train with agd_reduce_exchange's callbacks; agd_reduce_gradients; update of agd_reduce_share,
+ * slice by slice on the way or at once; agd_reduce_publish. With statistics per node or rank (agd_sync) running
+ * averages are a rank's own until agd_reduce_merge_averages.
  */
 #ifndef ALLEGRAD_REDUCE_H
 #define ALLEGRAD_REDUCE_H
@@ -34,7 +35,8 @@ typedef enum agd_exchange_way {
 typedef struct agd_reduce agd_reduce;
 
 /** Makes the reductions for a model. Collective on comm (borrowed); the outcome is agreed.
- * @param model  borrowed; with windows its weights are moved into shared memory
+ * @param model  borrowed; with windows its weights are moved into memory that all ranks of the node share: they must
+ * only be written as agd_reduce_share says, or by all ranks with the same values
  * @param lanes  equal on all ranks
  * @param way    AGD_EXCHANGE_AUTO: one rank needs none; ranks of one node: window; several nodes: window when every
  * node has several ranks, else buckets; with fixed lanes on several nodes: allreduce
@@ -52,8 +54,11 @@ const char *agd_reduce_describe(const agd_reduce *reduce);
 agd_real *agd_reduce_gradient_memory(agd_reduce *reduce);
 
 /** The callbacks for agd_network_prepare and agd_network_train. Those for statistics are NULL where this rank's rows,
- * in one lane, share them with no other's. */
-agd_exchange agd_reduce_exchange(agd_reduce *reduce);
+ * in one lane, share them with no other's.
+ * @param ready  called with slices [offset, offset + count) of this rank's share as soon as their gradients are global,
+ * while they are in cache: before agd_reduce_gradients returns every element was in one. NULL for none */
+agd_exchange agd_reduce_exchange(agd_reduce *reduce, void (*ready)(void *context, size_t offset, size_t count),
+                                 void *context);
 
 /** Sums values [this rank's lanes, n] over all lanes into values[0 .. n), in the order of fold.h: the same bits on
  * every rank. n is at most 1 + 2 times the widest layer, or 64. Collective. */
@@ -67,13 +72,14 @@ void agd_reduce_moments(agd_reduce *reduce, double *parts, size_t C);
  * ranks. Nothing to do with statistics of the global batch. Collective. */
 void agd_reduce_merge_averages(agd_reduce *reduce);
 
-/** Completes the sum of the gradients over ranks: afterwards those of agd_reduce_share are global. Collective. */
+/** Completes the sum of the gradients over ranks: afterwards those of agd_reduce_share are global, and no rank reads
+ * the weights any more in this step. Collective. */
 void agd_reduce_gradients(agd_reduce *reduce);
 
-/** The part of the weights below exchange_count that this rank has to update: all, or its share. */
+/** The part of the weights that this rank has to update: all, or its share. */
 agd_range agd_reduce_share(const agd_reduce *reduce);
 
-/** Brings the weights that other ranks have updated. Collective. */
+/** Waits for the weights that other ranks update. Collective. */
 void agd_reduce_publish(agd_reduce *reduce);
 
 /** Completes an array parallel to the weights (an optimizer's slot) of which every rank has only its share. Collective.

@@ -33,12 +33,15 @@ void agd_optimizer_destroy(agd_optimizer **optimizer) {
   agd_release(optimizer);
 }
 
-void agd_optimizer_begin(agd_optimizer *optimizer) { optimizer->iteration++; }
-
 /* Keras' Adam: the two bias corrections folded into the step size. */
 static double adam_alpha(const agd_optimizer *o) {
   const double t = (double)o->iteration;
   return o->spec.learning_rate * sqrt(1 - pow(o->spec.beta_2, t)) / (1 - pow(o->spec.beta_1, t));
+}
+
+void agd_optimizer_begin(agd_optimizer *o) {
+  o->iteration++;
+  o->step_size = (agd_real)(o->spec.name == AGD_ADAM ? adam_alpha(o) : o->spec.learning_rate);
 }
 
 void agd_optimizer_update(agd_optimizer *o, agd_real *weights, const agd_real *gradients, size_t offset, size_t count) {
@@ -47,9 +50,9 @@ void agd_optimizer_update(agd_optimizer *o, agd_real *weights, const agd_real *g
   const agd_optimizer_spec *s = &o->spec;
   agd_real *w = weights + offset;
   const agd_real *g = gradients + offset;
-  const agd_real rate = (agd_real)s->learning_rate;
+  const agd_real rate = o->step_size;
   if (s->name == AGD_ADAM)
-    k->adam(count, w, g, o->slots[0] + offset, o->slots[1] + offset, (agd_real)adam_alpha(o), (agd_real)(1 - s->beta_1),
+    k->adam(count, w, g, o->slots[0] + offset, o->slots[1] + offset, rate, (agd_real)(1 - s->beta_1),
             (agd_real)(1 - s->beta_2), (agd_real)s->epsilon);
   else if (o->slot_count == 1)
     k->sgd_momentum(count, w, g, o->slots[0] + offset, rate, (agd_real)s->momentum, s->nesterov);

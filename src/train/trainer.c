@@ -20,15 +20,6 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Everything this rank has to update once the gradients are global: its share, and gamma and beta, which are. */
-static void update(agd_trainer *t) {
-  const agd_real *gradients = agd_network_gradients(t->network);
-  const agd_range share = agd_reduce_share(t->reduce);
-  const size_t exchanged = t->model->exchange_count;
-  agd_optimizer_update(t->optimizer, t->model->weights, gradients, share.first, share.count);
-  agd_optimizer_update(t->optimizer, t->model->weights, gradients, exchanged, t->model->weight_count - exchanged);
-}
-
 agd_batch agd_trainer_batch(const agd_trainer *t, uint64_t step) {
   const agd_range slice = agd_plan_local(&t->plan, t->comm->rank, step);
   const uint64_t steps_done = t->training.epoch * agd_plan_steps(&t->plan) + step;
@@ -44,17 +35,14 @@ static void prepare_step(agd_trainer *t, uint64_t step) {
   agd_network_prepare(t->network, &batch, &t->exchange);
 }
 
-/* Forward, loss, backward, sum of the gradients over ranks, update. The statistics of the next step's input travel
- * while the gradients do. */
+/* Forward, loss, backward, sum of the gradients over ranks, and on the way the update (update_slice). The statistics of
+ * the next step's input travel while the gradients do. */
 static void train_step(agd_trainer *t, uint64_t step, bool last) {
   agd_optimizer_begin(t->optimizer);
   agd_network_train(t->network, &t->exchange, t->lane_losses);
   if (!last) prepare_step(t, step + 1);
-  if (!t->updates_early) {
-    agd_reduce_gradients(t->reduce);
-    update(t);
-    agd_reduce_publish(t->reduce);
-  }
+  agd_reduce_gradients(t->reduce);
+  agd_reduce_publish(t->reduce);
   t->training.step++;
 }
 

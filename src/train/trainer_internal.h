@@ -22,8 +22,6 @@ struct agd_trainer {
   agd_reduce *reduce;
   agd_exchange exchange;
 
-  bool updates_early; /* the update of a slice happens as soon as its gradient is final: nothing else is needed first */
-
   agd_lanes lanes;
   agd_shard_plan plan;
   agd_rows rows;          /* this rank's training rows in the order of the epoch */

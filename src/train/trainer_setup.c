@@ -10,7 +10,7 @@
 #include "allegrad/standardize.h"
 #include "allegrad/weights.h"
 
-/* On one rank a slice of the gradient is final as soon as it is computed: update it while it is in cache. */
+/* Updates weights as soon as their gradients are global, while they are in cache. */
 static void update_slice(void *context, size_t offset, size_t count) {
   agd_trainer *t = context;
   agd_optimizer_update(t->optimizer, t->model->weights, agd_network_gradients(t->network), offset, count);
@@ -125,12 +125,7 @@ static agd_code create_model(agd_trainer *t, const agd_dataset *data, agd_status
   agd_allocate(t->piece_count, sizeof *t->piece_losses, "the losses", (void **)&t->piece_losses, st);
   agd_allocate(lanes, sizeof *t->lane_losses, "the losses", (void **)&t->lane_losses, st);
   AGD_TRY(agd_comm_agree(t->comm, st));
-  t->exchange = agd_reduce_exchange(t->reduce);
-  t->updates_early = t->lanes.count == 1;
-  if (t->updates_early) {
-    t->exchange.context = t;
-    t->exchange.gradient_ready = update_slice;
-  }
+  t->exchange = agd_reduce_exchange(t->reduce, update_slice, t);
   if (t->config.init_weights[0] != '\0') return load_initial_weights(t, st);
   agd_model_initialize(t->model, t->config.init, t->config.seed);
   return AGD_OK;

@@ -42,8 +42,11 @@ static agd_code allocate(agd_reduce *r, agd_status *st) {
   AGD_TRY(agd_allocate(ranks, sizeof *r->count, what, (void **)&r->count, st));
   AGD_TRY(agd_allocate(ranks, sizeof *r->offset, what, (void **)&r->offset, st));
   AGD_TRY(agd_allocate(r->plan.run_count, sizeof *r->run, what, (void **)&r->run, st));
+  AGD_TRY(agd_allocate(r->plan.run_count, sizeof *r->part, what, (void **)&r->part, st));
   AGD_TRY(agd_allocate(r->plan.run_count, FOLD_BLOCK * sizeof(agd_real), what, (void **)&r->scratch, st));
-  return agd_allocate(r->model->exchange_count / BUCKET + 2, sizeof *r->bucket, what, (void **)&r->bucket, st);
+  const size_t buckets = r->model->exchange_count / BUCKET + 2;
+  AGD_TRY(agd_allocate(buckets, sizeof *r->bucket_ends, what, (void **)&r->bucket_ends, st));
+  return agd_allocate(buckets, sizeof *r->bucket, what, (void **)&r->bucket, st);
 }
 
 /* The rule: see reduce.h. */
@@ -127,9 +130,11 @@ void agd_reduce_destroy(agd_reduce **reduce) {
   else
     agd_release(&r->gradients);
   agd_release(&r->received);
+  agd_release(&r->bucket_ends);
   agd_release(&r->bucket);
   agd_release(&r->scratch);
   agd_release(&r->run);
+  agd_release(&r->part);
   agd_release(&r->offset);
   agd_release(&r->count);
   agd_release(&r->plan.run_rank);
@@ -291,18 +296,20 @@ static void fold_by_messages(agd_reduce *r) {
     r->run[run] = r->received + arrived;
     arrived += own.count;
   }
-  agd_reduce_fold(r, 0, own.count, r->gradients + own.first);
+  agd_reduce_fold(r, 0, own.count, own.first, false);
   MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, r->gradients, r->count, r->offset, AGD_MPI_REAL, r->comm->mpi);
+  agd_reduce_tell(r, 0, total);
 }
 
 /* Fixed lanes on one rank: its runs are folded where they are. */
 static void fold_at_home(agd_reduce *r) {
   for (size_t run = 0; run < r->plan.run_count; run++) r->run[run] = r->gradients + run * r->model->weight_count;
-  if (r->plan.run_count > 1) agd_reduce_fold(r, 0, r->model->exchange_count, r->gradients);
+  agd_reduce_fold(r, 0, r->model->exchange_count, 0, true);
 }
 
 static void send_bucket(agd_reduce *r) {
   const size_t count = r->bucket_end - r->bucket_start;
+  r->bucket_ends[r->bucket_count] = r->bucket_end;
   MPI_Iallreduce(MPI_IN_PLACE, r->gradients + r->bucket_start, (int)count, AGD_MPI_REAL, MPI_SUM, r->comm->mpi,
                  &r->bucket[r->bucket_count++]);
   r->bucket_start = r->bucket_end;
@@ -326,23 +333,34 @@ static void bucket_ready(void *context, size_t offset, size_t count) {
 }
 
 static void wait_for_buckets(agd_reduce *r) {
-  MPI_Waitall((int)r->bucket_count, r->bucket, MPI_STATUSES_IGNORE);
+  for (size_t b = 0, start = 0; b < r->bucket_count; start = r->bucket_ends[b++]) {
+    MPI_Wait(&r->bucket[b], MPI_STATUS_IGNORE); /* NOLINT(*MPI-Checker): of send_bucket */
+    agd_reduce_tell(r, start, r->bucket_ends[b] - start);
+  }
   r->bucket_count = r->bucket_start = r->bucket_end = 0;
 }
 
 static void allreduce(agd_reduce *r) {
-  agd_real *gradients = r->gradients;
-  for (size_t left = r->model->exchange_count; left > 0;) {
-    const size_t piece = left < INT_MAX ? left : INT_MAX;
-    MPI_Allreduce(MPI_IN_PLACE, gradients, (int)piece, AGD_MPI_REAL, MPI_SUM, r->comm->mpi);
-    gradients += piece;
-    left -= piece;
+  const size_t total = r->model->exchange_count;
+  for (size_t done = 0, piece; done < total; done += piece) {
+    piece = total - done < INT_MAX ? total - done : INT_MAX;
+    MPI_Allreduce(MPI_IN_PLACE, r->gradients + done, (int)piece, AGD_MPI_REAL, MPI_SUM, r->comm->mpi);
+    agd_reduce_tell(r, done, piece);
   }
 }
 
-agd_exchange agd_reduce_exchange(agd_reduce *r) {
+/* One lane: a slice is global as soon as it is computed. */
+static void tell_at_once(void *context, size_t offset, size_t count) { agd_reduce_tell(context, offset, count); }
+
+agd_exchange agd_reduce_exchange(agd_reduce *r, void (*ready)(void *context, size_t offset, size_t count),
+                                 void *context) {
+  r->ready = ready;
+  r->ready_context = context;
   agd_exchange exchange = {.context = r, .groups = groups(r)};
-  if (!alone(r) && r->way == AGD_EXCHANGE_BUCKETS) exchange.gradient_ready = bucket_ready;
+  if (alone(r))
+    exchange.gradient_ready = tell_at_once;
+  else if (r->way == AGD_EXCHANGE_BUCKETS)
+    exchange.gradient_ready = bucket_ready;
   if (lanes_of_circle(r, &r->sharing) == 1) return exchange;
   exchange.moments = merge_moments;
   exchange.input_start = input_start;
@@ -354,9 +372,12 @@ agd_exchange agd_reduce_exchange(agd_reduce *r) {
 
 void agd_reduce_gradients(agd_reduce *r) {
   if (alone(r)) return;
-  if (has_window(r))
+  const size_t exchanged = r->model->exchange_count;
+  if (has_window(r)) {
     agd_window_gradients(r);
-  else if (r->comm->size == 1)
+    return;
+  }
+  if (r->comm->size == 1)
     fold_at_home(r);
   else if (r->lanes.fixed)
     fold_by_messages(r);
@@ -364,11 +385,12 @@ void agd_reduce_gradients(agd_reduce *r) {
     wait_for_buckets(r);
   else
     allreduce(r);
+  agd_reduce_tell(r, exchanged, r->model->weight_count - exchanged); /* gamma and beta that are global already */
 }
 
 agd_range agd_reduce_share(const agd_reduce *r) {
   if (has_window(r)) return agd_window_share(r);
-  return (agd_range){.first = 0, .count = r->model->exchange_count};
+  return (agd_range){.first = 0, .count = r->model->weight_count};
 }
 
 void agd_reduce_publish(agd_reduce *r) {

@@ -39,17 +39,25 @@ agd_range agd_reduce_slice(size_t total, size_t parts, size_t part) {
   return (agd_range){.first = lines.first * line, .count = lines.count * line};
 }
 
-void agd_reduce_fold(agd_reduce *r, size_t offset, size_t count, agd_real *to) {
+void agd_reduce_tell(agd_reduce *r, size_t offset, size_t count) {
+  if (r->ready != NULL && count > 0) r->ready(r->ready_context, offset, count);
+}
+
+static void add(size_t n, const agd_real *a, const agd_real *b, agd_real *to) {
+  for (size_t i = 0; i < n; i++) to[i] = a[i] + b[i];
+}
+
+void agd_reduce_fold(agd_reduce *r, size_t from, size_t count, size_t to, bool tells) {
   const fold_plan *p = &r->plan;
   for (size_t done = 0; done < count; done += FOLD_BLOCK) {
-    const size_t n = count - done < FOLD_BLOCK ? count - done : FOLD_BLOCK;
-    for (size_t run = 0; run < p->run_count; run++)
-      memcpy(r->scratch + run * FOLD_BLOCK, r->run[run] + offset + done, n * sizeof *to);
-    for (size_t m = 0; m + 1 < p->run_count; m++) {
-      agd_real *restrict into = r->scratch + p->into[m] * FOLD_BLOCK;
-      const agd_real *restrict from = r->scratch + p->from[m] * FOLD_BLOCK;
-      for (size_t i = 0; i < n; i++) into[i] += from[i];
+    const size_t n = count - done < FOLD_BLOCK ? count - done : FOLD_BLOCK, merges = p->run_count - 1;
+    for (size_t run = 0; run < p->run_count; run++) r->part[run] = r->run[run] + from + done;
+    for (size_t m = 0; m < merges; m++) {
+      agd_real *sum = m + 1 < merges ? r->scratch + p->into[m] * FOLD_BLOCK : r->gradients + to + done;
+      add(n, r->part[p->into[m]], r->part[p->from[m]], sum);
+      r->part[p->into[m]] = sum;
     }
-    memcpy(to + done, r->scratch, n * sizeof *to);
+    if (merges == 0) memmove(r->gradients + to + done, r->part[0], n * sizeof *r->gradients);
+    if (tells) agd_reduce_tell(r, to + done, n);
   }
 }

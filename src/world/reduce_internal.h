@@ -37,7 +37,7 @@ typedef struct channel {
   uint64_t published; /* what all must have published before it is complete */
 } channel;
 
-/* A node's shared memory. A rank's segment: its counter; slots for sums; gradients; weights. */
+/* A node's shared memory: the weights, and for every rank a segment with its counter, slots for sums, and gradients. */
 typedef struct window {
   MPI_Comm across; /* the ranks of all nodes that own the same share; MPI_COMM_NULL without a share */
   int rank, size;  /* in the node */
@@ -48,7 +48,7 @@ typedef struct window {
   struct peer {
     _Atomic uint64_t *published; /* how much this rank has published: sums, gradients, weights alike */
     double *slot[CHANNELS][TURNS];
-    agd_real *gradients, *weights;
+    agd_real *gradients;
   } * peer; /* [size] */
   uint64_t published;
 } window;
@@ -67,18 +67,22 @@ struct agd_reduce {
   double *travelling; /* where the sum under way goes */
 
   fold_plan plan;
-  agd_real *gradients;  /* [runs of this rank, weight_count] */
-  agd_real *received;   /* fixed lanes without a window: [all runs, most of a share] */
-  agd_real *scratch;    /* [all runs, FOLD_BLOCK] */
-  const agd_real **run; /* [all runs]: where the gradients of each run start */
+  void (*ready)(void *context, size_t offset, size_t count); /* see agd_reduce_exchange */
+  void *ready_context;
+  agd_real *gradients;   /* [runs of this rank, weight_count] */
+  agd_real *received;    /* fixed lanes without a window: [all runs, most of a share] */
+  agd_real *scratch;     /* [all runs, FOLD_BLOCK] */
+  const agd_real **part; /* [all runs]: of a block, the sums so far */
+  const agd_real **run;  /* [all runs]: where the gradients of each run start */
 
   MPI_Request *bucket; /* requests of the buckets under way */
+  size_t *bucket_ends; /* one past the last element of each */
   size_t bucket_count, bucket_start, bucket_end;
 
   window *window; /* NULL without */
 };
 
-enum { FOLD_BLOCK = 256 };
+enum { FOLD_BLOCK = 1024 };
 
 /* Lists all runs, and the merges of fold.h's tree that are left between them, in reduce->plan. */
 agd_code agd_reduce_plan(agd_reduce *reduce, agd_status *st);
@@ -86,8 +90,12 @@ agd_code agd_reduce_plan(agd_reduce *reduce, agd_status *st);
 /* The part of [0, total) that is share `part` of `parts`, in whole cache lines. */
 agd_range agd_reduce_slice(size_t total, size_t parts, size_t part);
 
-/* to[0 .. count) = the fold over all runs of run[r][offset ..]; `to` may be any run's own place. */
-void agd_reduce_fold(agd_reduce *reduce, size_t offset, size_t count, agd_real *to);
+/* gradients[to ..) = the fold over all runs of run[r][from ..), `count` elements; that may be any run's own place.
+ * Tells of each block as soon as it is folded, if asked to. */
+void agd_reduce_fold(agd_reduce *reduce, size_t from, size_t count, size_t to, bool tells);
+
+/* Tells of global gradients, when somebody wants to know. */
+void agd_reduce_tell(agd_reduce *reduce, size_t offset, size_t count);
 
 /* Collective on reduce->comm; the outcome is agreed. */
 agd_code agd_window_create(agd_reduce *reduce, agd_status *st);
@@ -98,8 +106,9 @@ void agd_window_gather_start(agd_reduce *reduce, channel_name name, const double
 void agd_window_gather_finish(agd_reduce *reduce, channel_name name);
 void agd_window_gradients(agd_reduce *reduce);
 agd_range agd_window_share(const agd_reduce *reduce);
-/* Copies the other ranks' shares: of the weights from their segments, once all have published. */
+/* Waits until all have updated their shares. */
 void agd_window_publish(agd_reduce *reduce);
+/* Completes an array of which every rank has its share. */
 void agd_window_collect(agd_reduce *reduce, agd_real *values);
 
 #endif

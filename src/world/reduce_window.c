@@ -55,7 +55,7 @@ static bool cores_for_all(MPI_Comm node, int size) {
 
 /* The parts of a segment, by byte offset. */
 typedef struct segment {
-  size_t slot[CHANNELS][TURNS], gradients, weights, size;
+  size_t slot[CHANNELS][TURNS], gradients, size;
 } segment;
 
 static size_t place(size_t *size, size_t bytes) {
@@ -64,29 +64,35 @@ static size_t place(size_t *size, size_t bytes) {
   return offset;
 }
 
+/* Whole pages: a rank's are its own, and near it. */
+static size_t pages(size_t bytes) {
+  const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  return (bytes + page - 1) / page * page;
+}
+
+static size_t weights_size(const agd_reduce *r) { return pages(r->model->weight_count * sizeof(agd_real)); }
+
 static segment lay_out(const agd_reduce *r, int world_rank) {
   segment s = {.size = 2 * AGD_ALIGN}; /* the counter, on lines of its own */
   const size_t lanes = agd_lanes_of_rank(&r->lanes, (uint64_t)world_rank).count;
-  const size_t runs = agd_lanes_runs(&r->lanes, (uint64_t)world_rank), weights = r->model->weight_count;
+  const size_t runs = agd_lanes_runs(&r->lanes, (uint64_t)world_rank);
   for (int slot = 0; slot < CHANNELS * TURNS; slot++)
     s.slot[slot / TURNS][slot % TURNS] = place(&s.size, lanes * r->capacity * sizeof(double));
-  s.gradients = place(&s.size, runs * weights * sizeof(agd_real));
-  s.weights = place(&s.size, weights * sizeof(agd_real));
-  const size_t page = (size_t)sysconf(_SC_PAGESIZE); /* a rank's pages are its own, and near it */
-  s.size = (s.size + page - 1) / page * page;
+  s.gradients = place(&s.size, runs * r->model->weight_count * sizeof(agd_real));
+  s.size = pages(s.size);
   return s;
 }
 
-/* Where the segment of a rank of the node begins; of one past the last: the size of all. */
+/* Where the segment of a rank of the node begins, behind the weights; of one past the last: the size of all. */
 static size_t segment_start(const agd_reduce *r, const int *world_rank, int node_rank) {
-  size_t start = 0;
+  size_t start = weights_size(r);
   for (int peer = 0; peer < node_rank; peer++) start += lay_out(r, world_rank[peer]).size;
   return start;
 }
 
 static void find_peers(agd_reduce *r, const int *world_rank) {
   window *w = r->window;
-  char *base = w->memory;
+  char *base = w->memory + weights_size(r);
   for (int peer = 0; peer < w->size; peer++) {
     const segment s = lay_out(r, world_rank[peer]); /* NOLINT(*NullDereference): agreed means allocated */
     struct peer *p = &w->peer[peer];
@@ -94,7 +100,6 @@ static void find_peers(agd_reduce *r, const int *world_rank) {
     for (int slot = 0; slot < CHANNELS * TURNS; slot++)
       p->slot[slot / TURNS][slot % TURNS] = (double *)(void *)(base + s.slot[slot / TURNS][slot % TURNS]);
     p->gradients = (agd_real *)(void *)(base + s.gradients);
-    p->weights = (agd_real *)(void *)(base + s.weights);
     base += s.size;
   }
 }
@@ -138,10 +143,11 @@ static void take_memory(agd_reduce *r, int file, size_t start, size_t size, agd_
 static agd_code map_memory(agd_reduce *r, const int *world_rank, agd_status *st) {
   window *w = r->window;
   char name[NAME_SIZE] = "";
-  const size_t start = segment_start(r, world_rank, w->rank), size = segment_start(r, world_rank, w->size);
+  const size_t size = segment_start(r, world_rank, w->size);
+  const size_t start = w->rank == 0 ? 0 : segment_start(r, world_rank, w->rank); /* the first takes the weights along */
   w->memory_size = size;
   const int file = open_memory(r, name, st);
-  if (file >= 0) take_memory(r, file, start, lay_out(r, r->comm->rank).size, st);
+  if (file >= 0) take_memory(r, file, start, segment_start(r, world_rank, w->rank + 1) - start, st);
   agd_code code = agd_comm_agree(r->comm, st);
   if (r->comm->node_rank == 0 && file >= 0) shm_unlink(name);
   if (code == AGD_OK) {
@@ -198,7 +204,7 @@ agd_code agd_window_create(agd_reduce *r, agd_status *st) {
   if (code == AGD_OK) {
     find_peers(r, world_rank);
     r->gradients = w->peer[w->rank].gradients;
-    agd_model_move_weights(r->model, w->peer[w->rank].weights);
+    agd_model_move_weights(r->model, (agd_real *)(void *)w->memory);
     connect_shares(r);
     find_runs(r, world_rank);
   }
@@ -238,7 +244,7 @@ void agd_window_gather_finish(agd_reduce *r, channel_name name) {
 agd_range agd_window_share(const agd_reduce *r) {
   const window *w = r->window;
   if (w->rank >= w->shares) return (agd_range){0};
-  return agd_reduce_slice(r->model->exchange_count, (size_t)w->shares, (size_t)w->rank);
+  return agd_reduce_slice(r->model->weight_count, (size_t)w->shares, (size_t)w->rank);
 }
 
 /* On several nodes every rank is one lane: the node's gradients are added up in rank order. */
@@ -260,32 +266,32 @@ static void add_up_node(const agd_reduce *r, agd_range share) {
 void agd_window_gradients(agd_reduce *r) {
   window *w = r->window;
   const agd_range share = agd_window_share(r);
+  const size_t end = share.first + share.count, exchanged = r->model->exchange_count;
+  agd_range summed = share; /* the rest are gamma and beta that are global already */
+  if (share.first > exchanged) summed.first = exchanged;
+  summed.count = (end < exchanged ? end : exchanged) - summed.first;
   publish(w);
   wait_for_all(w);
   if (r->comm->node_count == 1) {
-    agd_reduce_fold(r, share.first, share.count, r->gradients + share.first);
-    return;
+    agd_reduce_fold(r, summed.first, summed.count, summed.first, true);
+  } else if (summed.count > 0) {
+    add_up_node(r, summed);
+    MPI_Allreduce(MPI_IN_PLACE, r->gradients + summed.first, (int)summed.count, AGD_MPI_REAL, MPI_SUM, w->across);
+    agd_reduce_tell(r, summed.first, summed.count);
   }
-  add_up_node(r, share);
-  if (share.count > 0)
-    MPI_Allreduce(MPI_IN_PLACE, r->gradients + share.first, (int)share.count, AGD_MPI_REAL, MPI_SUM, w->across);
+  const size_t told = summed.first + summed.count > share.first ? summed.first + summed.count : share.first;
+  agd_reduce_tell(r, told, end - told);
 }
 
 void agd_window_publish(agd_reduce *r) {
-  window *w = r->window;
-  publish(w);
-  wait_for_all(w);
-  for (int peer = 0; peer < w->shares; peer++) {
-    if (peer == w->rank) continue;
-    const agd_range share = agd_reduce_slice(r->model->exchange_count, (size_t)w->shares, (size_t)peer);
-    memcpy(r->model->weights + share.first, w->peer[peer].weights + share.first, share.count * sizeof(agd_real));
-  }
+  publish(r->window);
+  wait_for_all(r->window);
 }
 
 void agd_window_collect(agd_reduce *r, agd_real *values) {
   const window *w = r->window;
   for (int peer = 0; peer < w->shares; peer++) {
-    const agd_range share = agd_reduce_slice(r->model->exchange_count, (size_t)w->shares, (size_t)peer);
+    const agd_range share = agd_reduce_slice(r->model->weight_count, (size_t)w->shares, (size_t)peer);
     MPI_Bcast(values + share.first, (int)share.count, AGD_MPI_REAL, peer, r->comm->node);
   }
 }

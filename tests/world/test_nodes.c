@@ -121,7 +121,7 @@ static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, 
   assert_int_equal(agd_network_create(model, lanes, (uint64_t)comm->rank, j->rows, agd_reduce_gradient_memory(reduce),
                                       &network, &st),
                    AGD_OK);
-  const agd_exchange exchange = agd_reduce_exchange(reduce);
+  const agd_exchange exchange = agd_reduce_exchange(reduce, NULL, NULL);
   agd_real x[MAX_ROWS * MAX_FEATURES], y[MAX_ROWS * 3];
   double sum = 0;
   for (size_t s = 0; s < STEPS; s++) {
@@ -135,8 +135,6 @@ static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, 
     const agd_range share = agd_reduce_share(reduce);
     const agd_real *gradients = agd_network_gradients(network);
     for (size_t i = share.first; i < share.first + share.count; i++)
-      model->weights[i] -= (agd_real)(RATE * (double)gradients[i]);
-    for (size_t i = model->exchange_count; i < model->weight_count; i++)
       model->weights[i] -= (agd_real)(RATE * (double)gradients[i]);
     agd_reduce_publish(reduce);
     agd_reduce_sum(reduce, losses, 1);

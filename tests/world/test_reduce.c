@@ -48,6 +48,17 @@ static agd_real feature(const job *j, size_t s, size_t r, size_t c) {
   return (agd_real)((double)(c + 1) * u + 3 * (double)c);
 }
 
+typedef struct update {
+  agd_optimizer *optimizer;
+  agd_model *model;
+  const agd_real *gradients;
+} update;
+
+static void update_slice(void *context, size_t offset, size_t count) {
+  const update *u = context;
+  agd_optimizer_update(u->optimizer, u->model->weights, u->gradients, offset, count);
+}
+
 /* Trains the job's steps with this communicator's slices; returns the summed losses of all steps over its ranks. */
 static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, agd_exchange_way way, agd_model **out) {
   agd_status st = {0};
@@ -62,7 +73,9 @@ static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, 
   assert_int_equal(agd_network_create(model, lanes, (uint64_t)comm->rank, j->rows, agd_reduce_gradient_memory(reduce),
                                       &network, &st),
                    AGD_OK);
-  const agd_exchange exchange = agd_reduce_exchange(reduce);
+  update updating = {optimizer, model, agd_network_gradients(network)};
+  const bool at_once = draw(j->seed, 9, 2) > 0; /* else slice by slice, on the way */
+  const agd_exchange exchange = agd_reduce_exchange(reduce, at_once ? NULL : update_slice, &updating);
   agd_real x[MAX_ROWS * MAX_FEATURES], y[MAX_ROWS * 3];
   double sum = 0;
   for (size_t s = 0; s < STEPS; s++) {
@@ -79,11 +92,7 @@ static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, 
     agd_network_prepare(network, &batch, &exchange);
     agd_network_train(network, &exchange, losses);
     agd_reduce_gradients(reduce);
-    const agd_range share = agd_reduce_share(reduce);
-    const agd_real *gradients = agd_network_gradients(network);
-    const size_t exchanged = model->exchange_count;
-    agd_optimizer_update(optimizer, model->weights, gradients, share.first, share.count);
-    agd_optimizer_update(optimizer, model->weights, gradients, exchanged, model->weight_count - exchanged);
+    if (at_once) update_slice(&updating, agd_reduce_share(reduce).first, agd_reduce_share(reduce).count);
     agd_reduce_publish(reduce);
     agd_reduce_sum(reduce, losses, 1);
     sum += losses[0];
