@@ -31,6 +31,13 @@
 #define UNROLL _Pragma("GCC unroll 28")
 #define TWICE _Pragma("GCC unroll 2")
 #endif
+/* Rows of A are addressed by groups of four: from a pointer, with the row's stride once, twice and three times. With a
+ * pointer for every row, which compilers make of a plain loop, there are no registers left, and every multiply-add
+ * waits for its address. */
+#define GROUP 4
+#define FOR_GROUPS UNROLL for (size_t g = 0; g < (rows + GROUP - 1) / GROUP; g++)
+#define KEEP_APART(value) __asm__("" : "+r"(value))
+
 #define FOR_SUMS UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t v = 0; v < vectors; v++)
 
 typedef agd_real vec __attribute__((vector_size(VECTOR_BYTES)));
@@ -50,14 +57,21 @@ INLINE void tile(size_t rows, size_t vectors, const agd_product_operands *p, con
                  agd_real *c, size_t cols) {
   vec sum[ROWS_NARROW][2], partial[AGD_LANE_LEVELS][ROWS_NARROW][2];
   const size_t a_row = p->a_row, a_inner = p->a_inner, ldb = p->ldb, lanes = p->lanes;
+  size_t offset[GROUP] = {0, a_row, 2 * a_row, 3 * a_row};
+  KEEP_APART(offset[3]);
   size_t lane = 0;
   do {
     FOR_SUMS sum[i][v] = (vec){0};
-    const agd_real *a_k = a + lane * p->lane_width * a_inner, *b_k = b + lane * p->lane_width * ldb;
-    TWICE for (size_t k = p->lane_inner[lane]; k > 0; k--, a_k += a_inner, b_k += ldb) {
+    const agd_real *b_k = b + lane * p->lane_width * ldb, *a_k[ROWS_NARROW / GROUP];
+    FOR_GROUPS a_k[g] = a + lane * p->lane_width * a_inner + g * GROUP * a_row;
+    TWICE for (size_t k = p->lane_inner[lane]; k > 0; k--, b_k += ldb) {
       vec row[2];
       UNROLL for (size_t v = 0; v < vectors; v++) row[v] = load(b_k + v * LANES);
-      FOR_SUMS sum[i][v] += (a_k[i * a_row] - (vec){0}) * row[v];
+      FOR_SUMS sum[i][v] += (a_k[i / GROUP][offset[i % GROUP]] - (vec){0}) * row[v];
+      FOR_GROUPS {
+        a_k[g] += a_inner;
+        KEEP_APART(a_k[g]);
+      }
     }
     if (lanes == 1) break;
     size_t level = 0;

@@ -286,7 +286,7 @@ int main(int argc, char **argv) {
   printf("%s, %s (%s), our kernels %s\n%d rows an epoch, one core, the fastest of %d turns\n\n",
          agd_gemm_describe(libraries, sizeof libraries), libxsmm_name(), libxsmm_target(), agd_kernels_select()->isa,
          ROWS, repeats);
-  const size_t batches[] = {32, 256};
+  const size_t batches[] = {16, 32, 256};
   for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) bench_batch(batches[i], repeats);
   return AGD_OK;
 }
