@@ -62,6 +62,11 @@ agd_code agd_comm_agree(const agd_comm *comm, agd_status *st);
 /** Sends `size` bytes of rank 0 to all, any size. Collective on comm; size equal on all ranks. */
 void agd_comm_broadcast(const agd_comm *comm, void *bytes, size_t size);
 
+/** Gathers n doubles of every rank to rank 0. Collective on comm; n equal on all ranks, its product with the ranks
+ * below 2^31.
+ * @param all  [ranks, n] on rank 0, not read elsewhere */
+void agd_comm_gather(const agd_comm *comm, const double *values, size_t n, double *all);
+
 /** Replaces n doubles (n below 2^31) by their sum over ranks. Collective on comm; n equal on all ranks. */
 void agd_comm_sum(const agd_comm *comm, double *values, size_t n);
 

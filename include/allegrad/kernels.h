@@ -105,6 +105,12 @@ typedef struct agd_kernels {
    */
   void (*transpose)(const agd_real *in, size_t ldi, size_t b, size_t C, agd_real *out, size_t ldo);
 
+  /** sum_i g[i]^2, n elements, in double and in an order that depends on n only. */
+  double (*sum_squares)(size_t n, const agd_real *g);
+
+  /** Weight decay: w -= share * w, n elements. */
+  void (*decay)(size_t n, agd_real *w, agd_real share);
+
   /** Plain SGD: w -= rate * g, n elements. */
   void (*sgd)(size_t n, agd_real *w, const agd_real *g, agd_real rate);
 

@@ -39,9 +39,10 @@ typedef struct agd_exchange {
 
 /** This rank's rows of a global batch. */
 typedef struct agd_batch {
-  const agd_real *x;  /**< [rows, inputs] row-major, borrowed */
-  const agd_real *y;  /**< [rows, outputs] row-major, borrowed */
-  uint64_t noise;     /**< what dropout draws from: another for every batch, equal on all ranks */
+  const agd_real *x; /**< [rows, inputs] row-major, borrowed */
+  const agd_real *y; /**< [rows, outputs] row-major, borrowed */
+  uint64_t noise;    /**< what dropout draws from: another for every batch, equal on all ranks */
+  size_t step_rows;  /**< rows of all global batches whose gradients are added up for one step, this one's among them */
   size_t global_rows; /**< rows of the global batch, 1 to capacity: how many are this rank's follows (lanes.h) */
 } agd_batch;
 
@@ -72,8 +73,8 @@ agd_real *agd_network_gradients(agd_network *network);
 void agd_network_prepare(agd_network *network, const agd_batch *batch, const agd_exchange *exchange);
 
 /** One training pass over the prepared batch: forward with batch statistics, loss, backward. The gradients of (sum over
- * the global batch of the squared error, mean over targets) / global_rows go to the gradient arrays: each run's share
- * of the sum, but gamma and beta beyond model->exchange_count, which are global already, to the first. Running averages
+ * the global batch of the squared error, mean over targets) / step_rows go to the gradient arrays: each run's share of
+ * the sum, but gamma and beta beyond model->exchange_count, which are global already, to the first. Running averages
  * are updated. Collective through `exchange`.
  * @param losses  receives for each of this rank's lanes the sum over its rows of the per-row loss */
 void agd_network_train(agd_network *network, const agd_exchange *exchange, double *losses);

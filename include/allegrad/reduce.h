@@ -76,6 +76,10 @@ void agd_reduce_merge_averages(agd_reduce *reduce);
  * the weights any more in this step. Collective. */
 void agd_reduce_gradients(agd_reduce *reduce);
 
+/** The Euclidean norm of the global gradient, after agd_reduce_gradients: the same bits on every rank, and with fixed
+ * lanes for any number of ranks. Collective. */
+double agd_reduce_norm(agd_reduce *reduce);
+
 /** The part of the weights that this rank has to update: all, or its share. */
 agd_range agd_reduce_share(const agd_reduce *reduce);
 

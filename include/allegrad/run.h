@@ -2,10 +2,12 @@
  * The run folder: everything that one training leaves. Written by rank 0 only; nothing here is collective.
  *
  *   config.yaml       the effective job file
- *   metrics.csv       `epoch,step,loss,val_loss,seconds`, a line an epoch, up to nine significant digits, no blanks; a
- *                     diverged loss is `nan` or `inf`; val_loss is empty when validation_split is 0
+ *   metrics.csv       the columns of agd_epoch_metrics and agd_epoch_details, a line an epoch, up to nine
+ *                     significant digits, no blanks; a diverged loss is `nan` or `inf`; val_loss is empty when
+ *                     validation_split is 0
  *   steps.csv         `step,loss` for every log.steps-th step; not there when log.steps is 0
  *   checkpoints/step-NNNNNNNN.weights.h5
+ *   best.weights.h5   the epoch with the lowest val_loss so far (loss, when nothing is held out); checkpoint.best
  *   final.weights.h5  what is left when training ends
  *   status            `state: WORD` (running, finished, diverged or failed) and a line of explanation; a run that says
  *                     running and has no process was killed
@@ -41,11 +43,13 @@ agd_code agd_run_create(const char *folder, const agd_config *config, agd_run **
 agd_code agd_run_step(agd_run *run, uint64_t step, double loss, agd_status *st);
 
 /** Appends a line to metrics.csv and the scalars to the event files, and flushes all logs. */
-agd_code agd_run_epoch(agd_run *run, const agd_epoch_metrics *metrics, agd_status *st);
+agd_code agd_run_epoch(agd_run *run, const agd_epoch_metrics *metrics, const agd_epoch_details *details,
+                       agd_status *st);
 
-/** Path of the checkpoint of a step, and of the final weights.
+/** Path of the checkpoint of a step, of the best and of the final weights.
  * @param path  of AGD_PATH_MAX bytes: agd_run_create has refused a folder too long for it */
 void agd_run_checkpoint_path(const agd_run *run, uint64_t step, char *path, size_t size);
+void agd_run_best_path(const agd_run *run, char *path, size_t size);
 void agd_run_final_path(const agd_run *run, char *path, size_t size);
 
 /** Closes the logs, writes `status`, draws curves.png; releases the run and nulls the pointer; NULL is fine.
@@ -61,8 +65,8 @@ agd_code agd_run_close(agd_run **run, agd_run_state state, const char *explanati
 agd_code agd_run_weights_path(const char *run_or_weights, char *path, size_t size, void (*note)(const char *),
                               agd_status *st);
 
-/** Reads metrics.csv of a run folder. A last line without its end (the run is being written, or was killed) is left
- * out; anything else that is no metrics file is AGD_EDATA naming the line.
+/** Reads the first five columns of metrics.csv of a run folder. A last line without its end (the run is being written,
+ * or was killed) is left out; anything else that is no metrics file is AGD_EDATA naming the line.
  * @param metrics  malloc'ed, owned by the caller; an empty val_loss is NaN
  * @param count    lines read; 0 when no epoch has ended yet */
 agd_code agd_run_metrics(const char *folder, agd_epoch_metrics **metrics, size_t *count, agd_status *st);

@@ -22,10 +22,10 @@ typedef struct agd_shard_plan {
 } agd_shard_plan;
 
 /** Steps of an epoch: ceil(rows / batch). */
-uint64_t agd_plan_steps(const agd_shard_plan *plan);
+uint64_t agd_plan_batches(const agd_shard_plan *plan);
 
 /** Rows of the global batch of step s (the last may be short). */
-uint64_t agd_plan_step_rows(const agd_shard_plan *plan, uint64_t step);
+uint64_t agd_plan_batch_rows(const agd_shard_plan *plan, uint64_t step);
 
 /** Rows that `rank` holds in an epoch. */
 uint64_t agd_plan_shard_rows(const agd_shard_plan *plan, int rank);

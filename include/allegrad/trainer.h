@@ -5,6 +5,7 @@
 #define ALLEGRAD_TRAINER_H
 
 #include <stdint.h>
+#include <stdio.h>
 
 #include "allegrad/comm.h"
 #include "allegrad/config.h"
@@ -18,6 +19,9 @@ typedef struct agd_trainer_summary {
   uint64_t training_rows, validation_rows;
   uint64_t steps_per_epoch;
   agd_model_spec model; /**< inputs and outputs filled in */
+  const char *exchange; /**< the way of exchange and why (agd_reduce_describe); borrowed */
+  uint64_t best_epoch;  /**< of the lowest val_loss so far (loss, when nothing is held out), from 1; 0: none */
+  bool stopped_early;   /**< train.early_stopping has ended it */
 } agd_trainer_summary;
 
 /** Opens the data, makes model, optimizer and shards. Collective on comm; the outcome is agreed.
@@ -37,5 +41,9 @@ agd_trainer_summary agd_trainer_summarize(const agd_trainer *trainer);
  * @return AGD_OK; AGD_EDIVERGED (the metrics are kept, there are no final weights); AGD_EDATA (a file could not be
  *         written) */
 agd_code agd_trainer_run(agd_trainer *trainer, agd_run *run, agd_status *st);
+
+/** Prints on rank 0 where the time of the training went, by kind and rank, and the memory that ranks have needed.
+ * Collective. */
+void agd_trainer_print_times(agd_trainer *trainer, FILE *out);
 
 #endif

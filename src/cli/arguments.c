@@ -51,21 +51,28 @@ static agd_code take_value(agd_arguments *a, size_t option, const char *value, b
 
 static agd_code refuse_option(const agd_arguments *a, int found, const char *word, agd_status *st) {
   const char letter[] = {'-', (char)optopt, '\0'};
+  char what[128];
   if (found == MISSING) {
     const agd_option *o = &a->command->option[optopt - OPTION];
-    char what[128];
     snprintf(what, sizeof what, "--%s needs a %s", o->name, o->value);
     return agd_arguments_refuse(a, st, what, "");
   }
-  if (optopt == HELP) return agd_arguments_refuse(a, st, "--help takes no value", "");
+  if (optopt >= OPTION) { /* getopt_long names an option here only for a value that it does not take */
+    snprintf(what, sizeof what, "--%s takes no value",
+             optopt == HELP ? "help" : a->command->option[optopt - OPTION].name);
+    return agd_arguments_refuse(a, st, what, "");
+  }
   return agd_arguments_refuse(a, st, "unknown option ", optopt != 0 ? letter : word);
 }
 
 /* The table as getopt_long wants it. */
 static void translate(const agd_command *command, struct option table[AGD_OPTIONS_MAX + 2]) {
   const size_t count = option_count(command);
-  for (size_t i = 0; i < count; i++)
-    table[i] = (struct option){command->option[i].name, required_argument, NULL, OPTION + (int)i};
+  for (size_t i = 0; i < count; i++) {
+    const agd_option *o = &command->option[i];
+    const int argument = o->kind == AGD_OPTION_FLAG ? no_argument : required_argument;
+    table[i] = (struct option){o->name, argument, NULL, OPTION + (int)i};
+  }
   table[count] = (struct option){"help", no_argument, NULL, HELP};
   table[count + 1] = (struct option){0};
 }
@@ -80,7 +87,13 @@ static agd_code read_words(agd_arguments *a, int argc, char **argv, agd_status *
       a->help = true;
     } else if (found >= OPTION) {
       const size_t option = (size_t)(found - OPTION);
-      AGD_TRY(take_value(a, option, optarg, optarg == argv[optind - 1], st));
+      const bool flag = a->command->option[option].kind == AGD_OPTION_FLAG;
+      if (flag && a->value[option].count > 0)
+        return agd_arguments_refuse(a, st, "given twice: --", a->command->option[option].name);
+      if (flag)
+        append(&a->value[option], "");
+      else
+        AGD_TRY(take_value(a, option, optarg, optarg == argv[optind - 1], st));
       open_list = a->command->option[option].kind == AGD_OPTION_LIST ? (long)option : -1;
     } else if (found != POSITIONAL) {
       return refuse_option(a, found, argv[optind - 1], st);
@@ -130,6 +143,10 @@ const char *agd_arguments_value(const agd_arguments *arguments, const char *name
   return list->count > 0 ? list->word[0] : NULL;
 }
 
+bool agd_arguments_flag(const agd_arguments *arguments, const char *name) {
+  return agd_arguments_list(arguments, name)->count > 0;
+}
+
 bool agd_ends_in(const char *path, const char *ending) {
   const size_t length = strlen(path), tail = strlen(ending);
   return length > tail && strcasecmp(path + length - tail, ending) == 0;
@@ -147,6 +164,7 @@ agd_code agd_arguments_check_ending(const agd_arguments *arguments, const char *
 
 /* "--set KEY=VALUE", as it stands in the help. */
 static int print_option(FILE *out, const agd_option *o) {
+  if (o->kind == AGD_OPTION_FLAG) return fprintf(out, "--%s", o->name);
   return fprintf(out, "--%s %s%s", o->name, o->value, o->kind == AGD_OPTION_LIST ? "..." : "");
 }
 

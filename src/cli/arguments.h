@@ -14,13 +14,14 @@
 typedef enum agd_option_kind {
   AGD_OPTION_ONCE,     /**< --name VALUE, at most once */
   AGD_OPTION_REPEATED, /**< --name VALUE, any number of times */
+  AGD_OPTION_FLAG,     /**< --name, once or not at all */
   AGD_OPTION_LIST      /**< --name VALUE VALUE ..., up to the next option; any number of times */
 } agd_option_kind;
 
-/** An option; every one takes a value. Static data. */
+/** An option. Static data. */
 typedef struct agd_option {
   const char *name;  /**< without the dashes */
-  const char *value; /**< what stands for the value in the help */
+  const char *value; /**< what stands for the value in the help; NULL for a flag */
   agd_option_kind kind;
   bool required;
   const char *help; /**< a line */
@@ -58,6 +59,9 @@ const agd_words *agd_arguments_list(const agd_arguments *arguments, const char *
 
 /** The value of an option that is given at most once, or NULL. */
 const char *agd_arguments_value(const agd_arguments *arguments, const char *name);
+
+/** Whether a flag is there. */
+bool agd_arguments_flag(const agd_arguments *arguments, const char *name);
 
 /** AGD_EUSAGE with "command: what word", pointing to --help. */
 agd_code agd_arguments_refuse(const agd_arguments *arguments, agd_status *st, const char *what, const char *word);

@@ -13,6 +13,7 @@
 static const agd_option OPTIONS[] = {
     {"run", "DIR", AGD_OPTION_ONCE, false, "folder to create for the run; default: run/<job>-<date>-<time>"},
     {"set", "KEY=VALUE", AGD_OPTION_REPEATED, false, "override a key of the job file, e.g. train.epochs=5"},
+    {"verbose", NULL, AGD_OPTION_FLAG, false, "say where the time went, by kind and rank, and what memory it took"},
     {0}};
 
 /* Rank 0 reads the job, all ranks get the same bytes. Collective. */
@@ -53,29 +54,34 @@ static void announce(const agd_comm *comm, const agd_config *job, const agd_trai
          s.validation_rows, job->standardize ? ", standardised" : "");
   printf("model: ");
   agd_describe_model(stdout, &s.model);
+  printf("exchange: %s\n", s.exchange);
   printf("run: %s\n", folder);
   fflush(stdout);
 }
 
 /* What the run's own metrics say of its end. */
-static void explain(const char *folder, char *text, size_t size) {
+static void explain(const agd_trainer *trainer, const char *folder, char *text, size_t size) {
   agd_epoch_metrics *metrics = NULL;
   size_t count = 0;
   agd_run_metrics(folder, &metrics, &count, NULL);
   agd_describe_epoch(count > 0 ? &metrics[count - 1] : NULL, text, size);
   free(metrics);
+  const agd_trainer_summary s = agd_trainer_summarize(trainer);
+  const size_t used = strlen(text);
+  if (s.stopped_early)
+    snprintf(text + used, size - used, "; stopped early: val_loss has not fallen since epoch %" PRIu64, s.best_epoch);
 }
 
 /* Rank 0's end of a run: how it ended, for readers of the folder. A failure of the training itself stays the outcome.
  */
-static void close_run(agd_run **run, const char *folder, agd_status *st) {
+static void close_run(const agd_trainer *trainer, agd_run **run, const char *folder, agd_status *st) {
   char explanation[AGD_MESSAGE_MAX];
   agd_status closing = {0};
   const agd_run_state state = st->code == AGD_OK          ? AGD_RUN_FINISHED
                               : st->code == AGD_EDIVERGED ? AGD_RUN_DIVERGED
                                                           : AGD_RUN_FAILED;
   if (st->code == AGD_OK)
-    explain(folder, explanation, sizeof explanation);
+    explain(trainer, folder, explanation, sizeof explanation);
   else
     snprintf(explanation, sizeof explanation, "%s", st->message);
   if (agd_run_close(run, state, explanation, &closing) == AGD_OK) {
@@ -99,7 +105,8 @@ static agd_code run_train(const agd_comm *comm, const agd_arguments *arguments, 
   if (agd_comm_agree(comm, st) == AGD_OK) {
     if (comm->rank == 0) announce(comm, &job, trainer, folder);
     agd_trainer_run(trainer, run, st);
-    if (comm->rank == 0) close_run(&run, folder, st);
+    if (comm->rank == 0) close_run(trainer, &run, folder, st);
+    if (agd_arguments_flag(arguments, "verbose")) agd_trainer_print_times(trainer, stdout);
   }
   agd_trainer_destroy(&trainer);
   return agd_comm_agree(comm, st);

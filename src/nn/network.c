@@ -124,7 +124,7 @@ static void loss_forward_backward(agd_network *net, double *losses) {
   const agd_layer *last = &model->layers[model->layer_count - 1];
   const agd_real *bias = model->weights + last->bias;
   const size_t T = model->spec.outputs, ldt = agd_padded_ld(T), lane_ld = agd_padded_ld(net->width);
-  const double scale = 1 / (double)net->global_rows;
+  const double scale = 1 / (double)net->step_rows;
   if (net->lane_count == 1) {
     losses[0] = net->kernels->mse(net->output, net->target, net->ld, T, net->rows, bias, scale,
                                   net->gradients + last->bias, net->gradient_t, ldt);
@@ -146,6 +146,7 @@ void agd_network_prepare(agd_network *net, const agd_batch *batch, const agd_exc
   const size_t inputs = net->model->spec.inputs, outputs = net->model->spec.outputs;
   net->global_rows = batch->global_rows;
   net->first_row = agd_rank_rows(&net->lanes, net->batch, batch->global_rows, net->rank).first;
+  net->step_rows = batch->step_rows;
   net->noise = batch->noise;
   net->prepared = true;
   agd_network_set_batch(net, batch->global_rows);

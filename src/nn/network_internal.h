@@ -30,6 +30,7 @@ struct agd_network {
   size_t capacity;               /* rows that the buffers hold */
   size_t rows, ld;               /* rows and leading dimension of the current batch */
   size_t global_rows, first_row; /* of the current global batch; the first of this rank */
+  size_t step_rows;              /* of all batches of the step */
   uint64_t noise;
   bool prepared;     /* a batch waits for agd_network_train */
   size_t width;      /* columns from lane to lane */

@@ -14,8 +14,11 @@ agd_code agd_optimizer_create(const agd_optimizer_spec *spec, size_t count, agd_
   *out = NULL;
   agd_optimizer *optimizer = NULL;
   AGD_TRY(agd_allocate(1, sizeof *optimizer, "the optimizer", (void **)&optimizer, st));
-  *optimizer = (agd_optimizer){
-      .spec = *spec, .kernels = agd_kernels_select(), .count = count, .slot_count = agd_optimizer_slot_count(spec)};
+  *optimizer = (agd_optimizer){.spec = *spec,
+                               .kernels = agd_kernels_select(),
+                               .count = count,
+                               .slot_count = agd_optimizer_slot_count(spec),
+                               .learning_rate = spec->learning_rate};
   for (size_t s = 0; s < optimizer->slot_count; s++) {
     const agd_code code =
         agd_allocate(count, sizeof(agd_real), "the optimizer's slots", (void **)&optimizer->slots[s], st);
@@ -36,12 +39,13 @@ void agd_optimizer_destroy(agd_optimizer **optimizer) {
 /* Keras' Adam: the two bias corrections folded into the step size. */
 static double adam_alpha(const agd_optimizer *o) {
   const double t = (double)o->iteration;
-  return o->spec.learning_rate * sqrt(1 - pow(o->spec.beta_2, t)) / (1 - pow(o->spec.beta_1, t));
+  return o->learning_rate * sqrt(1 - pow(o->spec.beta_2, t)) / (1 - pow(o->spec.beta_1, t));
 }
 
-void agd_optimizer_begin(agd_optimizer *o) {
+void agd_optimizer_begin(agd_optimizer *o, double learning_rate) {
   o->iteration++;
-  o->step_size = (agd_real)(o->spec.name == AGD_ADAM ? adam_alpha(o) : o->spec.learning_rate);
+  o->learning_rate = learning_rate;
+  o->step_size = (agd_real)(o->spec.name == AGD_ADAM ? adam_alpha(o) : learning_rate);
 }
 
 void agd_optimizer_update(agd_optimizer *o, agd_real *weights, const agd_real *gradients, size_t offset, size_t count) {
@@ -51,6 +55,7 @@ void agd_optimizer_update(agd_optimizer *o, agd_real *weights, const agd_real *g
   agd_real *w = weights + offset;
   const agd_real *g = gradients + offset;
   const agd_real rate = o->step_size;
+  if (s->weight_decay > 0) k->decay(count, w, (agd_real)(s->weight_decay * o->learning_rate));
   if (s->name == AGD_ADAM)
     k->adam(count, w, g, o->slots[0] + offset, o->slots[1] + offset, rate, (agd_real)(1 - s->beta_1),
             (agd_real)(1 - s->beta_2), (agd_real)s->epsilon);

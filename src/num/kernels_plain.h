@@ -36,6 +36,23 @@ static void dropout(agd_real *restrict x, size_t ld, size_t C, size_t b, agd_mas
   }
 }
 
+/* A sum for each place in a line of 16, which are folded by halves. */
+static double sum_squares(size_t n, const agd_real *restrict g) {
+  enum { LINE = 16 };
+  double sum[LINE] = {0};
+  size_t i = 0;
+  for (; i + LINE <= n; i += LINE)
+    for (size_t j = 0; j < LINE; j++) sum[j] += (double)g[i + j] * (double)g[i + j];
+  for (size_t j = 0; i < n; i++, j++) sum[j] += (double)g[i] * (double)g[i];
+  for (size_t half = LINE / 2; half > 0; half /= 2)
+    for (size_t j = 0; j < half; j++) sum[j] += sum[j + half];
+  return sum[0];
+}
+
+static void decay(size_t n, agd_real *restrict w, agd_real share) {
+  for (size_t i = 0; i < n; i++) w[i] -= share * w[i];
+}
+
 static void sgd(size_t n, agd_real *restrict w, const agd_real *restrict g, agd_real rate) {
   for (size_t i = 0; i < n; i++) w[i] -= rate * g[i];
 }

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "allegrad/clock.h"
 #include "allegrad/number.h"
 
 struct agd_meter {
@@ -22,12 +22,6 @@ struct agd_meter {
 
 enum { SHORTEST_BAR = 6, LONGEST_BAR = 40, LINE_MAX_BYTES = 1024, LOSS_DIGITS = 5 };
 static const double redraw_seconds = 0.1;
-
-static double now(void) {
-  struct timespec time;
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static bool has_cursor(int fd) {
   const char *term = getenv("TERM");
@@ -48,7 +42,7 @@ agd_code agd_progress_start(agd_progress mode, const agd_plan *plan, agd_meter *
   meter->plan = *plan;
   meter->all_steps = total_steps(plan);
   meter->bar = mode == AGD_PROGRESS_BAR || (mode == AGD_PROGRESS_AUTO && has_cursor(STDERR_FILENO));
-  meter->start = meter->epoch_start = meter->next = now();
+  meter->start = meter->epoch_start = meter->next = agd_clock();
   *out = meter;
   return AGD_OK;
 }
@@ -116,7 +110,7 @@ void agd_progress_step(agd_meter *meter, double loss) {
   if (meter == NULL) return;
   meter->step++, meter->done++;
   if (!meter->bar) return;
-  const double time = now();
+  const double time = agd_clock();
   if (time < meter->next) return;
   draw(meter, loss, time);
   meter->next = time + redraw_seconds;
@@ -144,7 +138,7 @@ void agd_progress_epoch(agd_meter *meter, const agd_epoch_metrics *metrics) {
   fflush(stdout);
   meter->epoch = metrics->epoch;
   meter->step = 0;
-  meter->epoch_start = now();
+  meter->epoch_start = agd_clock();
 }
 
 void agd_progress_end(agd_meter **meter) {

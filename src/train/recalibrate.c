@@ -7,7 +7,7 @@
 static void population_moments(agd_trainer *t, size_t l, double *parts) {
   const size_t C = t->model->layers[l].in, lanes = agd_lanes_of_rank(&t->lanes, (uint64_t)t->comm->rank).count;
   memset(parts, 0, lanes * (1 + 2 * C) * sizeof *parts);
-  for (uint64_t step = 0; step < agd_plan_steps(&t->plan); step++) {
+  for (uint64_t step = 0; step < agd_plan_batches(&t->plan); step++) {
     const agd_batch batch = agd_trainer_batch(t, step);
     agd_network_add_moments(t->network, &batch, l, parts);
   }

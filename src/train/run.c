@@ -26,7 +26,9 @@ struct agd_run {
   bool validates;
 };
 
-static const char metrics_header[] = "epoch,step,loss,val_loss,seconds\n";
+#define READ_COLUMNS "epoch,step,loss,val_loss,seconds"
+static const char metrics_header[] = READ_COLUMNS ",learning_rate,compute,batch_norm,gradients,rows,io,slowest_rank,"
+                                                  "slowest_compute,fastest_rank,fastest_compute\n";
 static const char steps_header[] = "step,loss\n";
 
 /* Space for the longest name in a run folder, the separator and a temporary ending. */
@@ -48,8 +50,8 @@ static agd_code check_length(const char *folder, agd_status *st) {
 }
 
 /* What makes a folder a run. */
-static const char *const contents[] = {"config.yaml", "metrics.csv",      "steps.csv", "status",
-                                       "checkpoints", "final.weights.h5", "events"};
+static const char *const contents[] = {"config.yaml", "metrics.csv",     "steps.csv",        "status",
+                                       "checkpoints", "best.weights.h5", "final.weights.h5", "events"};
 enum { CONTENTS = sizeof contents / sizeof *contents };
 
 static agd_code refuse_held(const char *folder, agd_status *st) {
@@ -181,22 +183,31 @@ agd_code agd_run_step(agd_run *run, uint64_t step, double loss, agd_status *st) 
   return AGD_OK;
 }
 
-static agd_code write_metrics(agd_run *run, const agd_epoch_metrics *metrics, agd_status *st) {
-  char loss[AGD_NUMBER_SIZE], val_loss[AGD_NUMBER_SIZE] = "", seconds[AGD_NUMBER_SIZE];
-  agd_number_format_digits(metrics->loss, DIGITS, loss);
-  if (run->validates) agd_number_format_digits(metrics->val_loss, DIGITS, val_loss);
-  agd_number_format_digits(metrics->seconds, DIGITS, seconds);
-  if (fprintf(run->metrics, "%" PRIu64 ",%" PRIu64 ",%s,%s,%s\n", metrics->epoch, metrics->step, loss, val_loss,
-              seconds) < 0 ||
-      fflush(run->metrics) != 0)
-    return write_failed(run->folder, "metrics.csv", st);
-  return AGD_OK;
+/* ",number", or a lone comma for what there is none of. */
+static void put_number(FILE *out, double number, bool there) {
+  char text[AGD_NUMBER_SIZE] = "";
+  if (there) agd_number_format_digits(number, DIGITS, text);
+  fprintf(out, ",%s", text);
 }
 
-agd_code agd_run_epoch(agd_run *run, const agd_epoch_metrics *metrics, agd_status *st) {
+static agd_code write_metrics(agd_run *run, const agd_epoch_metrics *m, const agd_epoch_details *d, agd_status *st) {
+  FILE *out = run->metrics;
+  const double further[] = {
+      m->seconds, d->learning_rate, d->compute,         d->batch_norm,   d->gradients,      d->rows,
+      d->io,      d->slowest_rank,  d->slowest_compute, d->fastest_rank, d->fastest_compute};
+  fprintf(out, "%" PRIu64 ",%" PRIu64, m->epoch, m->step);
+  put_number(out, m->loss, true);
+  put_number(out, m->val_loss, run->validates);
+  for (size_t i = 0; i < sizeof further / sizeof *further; i++) put_number(out, further[i], true);
+  putc('\n', out);
+  return ferror(out) == 0 && fflush(out) == 0 ? AGD_OK : write_failed(run->folder, "metrics.csv", st);
+}
+
+agd_code agd_run_epoch(agd_run *run, const agd_epoch_metrics *metrics, const agd_epoch_details *details,
+                       agd_status *st) {
   static const char tag[] = "epoch_loss";
   const int64_t epoch = (int64_t)metrics->epoch - 1;
-  AGD_TRY(write_metrics(run, metrics, st));
+  AGD_TRY(write_metrics(run, metrics, details, st));
   if (run->steps != NULL && fflush(run->steps) != 0) return write_failed(run->folder, "steps.csv", st);
   if (run->train != NULL) AGD_TRY(agd_events_scalar(run->train, tag, epoch, metrics->loss, st));
   if (run->validation != NULL) AGD_TRY(agd_events_scalar(run->validation, tag, epoch, metrics->val_loss, st));
@@ -205,6 +216,10 @@ agd_code agd_run_epoch(agd_run *run, const agd_epoch_metrics *metrics, agd_statu
 
 void agd_run_checkpoint_path(const agd_run *run, uint64_t step, char *path, size_t size) {
   snprintf(path, size, "%s/checkpoints/step-%08" PRIu64 ".weights.h5", run->folder, step);
+}
+
+void agd_run_best_path(const agd_run *run, char *path, size_t size) {
+  snprintf(path, size, "%s/best.weights.h5", run->folder);
 }
 
 void agd_run_final_path(const agd_run *run, char *path, size_t size) {
@@ -295,24 +310,30 @@ static bool parse_loss(const char *text, double *loss) {
   return agd_number_parse(text, loss);
 }
 
-/* Takes a line apart in place. */
-static bool parse_metrics(char *line, agd_epoch_metrics *metrics) {
+/* Takes a line apart in place: the columns that are read, and `further` numbers. */
+static bool parse_metrics(char *line, size_t further, agd_epoch_metrics *metrics) {
   char *field[5];
   for (size_t i = 0; i < 5; i++) field[i] = strsep(&line, ",");
-  return line == NULL && field[4] != NULL && parse_count(field[0], &metrics->epoch) &&
-         parse_count(field[1], &metrics->step) && *field[2] != '\0' && parse_loss(field[2], &metrics->loss) &&
-         parse_loss(field[3], &metrics->val_loss) && agd_number_parse(field[4], &metrics->seconds);
+  if (field[4] == NULL || !parse_count(field[0], &metrics->epoch) || !parse_count(field[1], &metrics->step) ||
+      *field[2] == '\0' || !parse_loss(field[2], &metrics->loss) || !parse_loss(field[3], &metrics->val_loss) ||
+      !agd_number_parse(field[4], &metrics->seconds))
+    return false;
+  for (double number; further > 0 && line != NULL; further--)
+    if (!agd_number_parse(strsep(&line, ","), &number)) return false;
+  return further == 0 && line == NULL;
 }
 
 /* The lines of a metrics file; *text is consumed. */
 static agd_code parse_file(const char *path, char *text, agd_epoch_metrics *metrics, size_t *count, agd_status *st) {
-  if (strncmp(text, metrics_header, sizeof metrics_header - 1) != 0)
-    return agd_fail(st, AGD_EDATA, "%s:1: not a metrics file: its first line must be %.*s", path,
-                    (int)sizeof metrics_header - 2, metrics_header);
-  text += sizeof metrics_header - 1;
+  const size_t read = sizeof READ_COLUMNS - 1;
+  size_t further = 0;
+  if (strncmp(text, READ_COLUMNS, read) != 0 || (text[read] != ',' && text[read] != '\n') || strchr(text, '\n') == NULL)
+    return agd_fail(st, AGD_EDATA, "%s:1: not a metrics file: its first line must begin with " READ_COLUMNS, path);
+  for (text += read; *text != '\n'; text++) further += *text == ',';
+  text++;
   for (char *end; (end = strchr(text, '\n')) != NULL; text = end + 1, (*count)++) {
     *end = '\0';
-    if (!parse_metrics(text, &metrics[*count]))
+    if (!parse_metrics(text, further, &metrics[*count]))
       return agd_fail(st, AGD_EDATA, "%s:%zu: not a line of metrics", path, *count + 2);
   }
   return AGD_OK;

@@ -2,6 +2,9 @@
 #ifndef ALLEGRAD_TRAINER_INTERNAL_H
 #define ALLEGRAD_TRAINER_INTERNAL_H
 
+#include <math.h>
+#include <stdio.h>
+
 #include "allegrad/network.h"
 #include "allegrad/progress.h"
 #include "allegrad/reduce.h"
@@ -13,6 +16,18 @@
  * progress, seldom enough to cost nothing. */
 enum { LOSS_WINDOW = 16 };
 
+/* What a rank spends its time on besides computing; see agd_epoch_details. */
+typedef enum agd_spent {
+  AGD_SPENT_BATCH_NORM,
+  AGD_SPENT_GRADIENTS,
+  AGD_SPENT_ROWS,
+  AGD_SPENT_IO,
+  AGD_SPENT_KINDS
+} agd_spent;
+
+/* What every rank tells in the end: the seconds of each kind and of compute, those of the start, and its memory. */
+enum { AGD_TIMES_TOLD = 1 + AGD_SPENT_KINDS + 2 };
+
 struct agd_trainer {
   const agd_comm *comm;
   agd_config config;
@@ -20,7 +35,8 @@ struct agd_trainer {
   agd_optimizer *optimizer;
   agd_network *network;
   agd_reduce *reduce;
-  agd_exchange exchange;
+  agd_exchange exchange; /* of the reductions */
+  agd_exchange watched;  /* the same as the network is given it */
 
   agd_lanes lanes;
   agd_shard_plan plan;
@@ -34,16 +50,58 @@ struct agd_trainer {
   double *piece_losses; /* [piece_count] */
   agd_meter *meter;     /* on rank 0, while it runs */
 
-  double *lane_losses; /* [this rank's lanes]: of one step */
+  agd_real *accumulated; /* [weight_count]: gradients of the step's batches so far; NULL without
+                            train.accumulate */
+  uint64_t batch_of_step, batches_of_step;
+  bool updates_on_the_way; /* a slice of the weights as soon as its gradient is global: no norm is needed first */
+
+  double *batch_losses; /* [this rank's lanes]: of one batch */
+  double *lane_losses;  /* [this rank's lanes]: of one step */
   double *
       window; /* [this rank's lanes, LOSS_WINDOW] summed losses of the last steps, of this rank until they are shared */
   size_t window_count;
   double epoch_loss;   /* sum over the rows of the epoch so far, over all ranks */
   uint64_t epoch_rows; /* rows of that sum */
+
+  double best_loss; /* lowest val_loss so far; loss, when nothing is held out */
+  uint64_t best_epoch;
+
+  double spent[AGD_SPENT_KINDS];      /* since the last epoch's metrics */
+  double totals[1 + AGD_SPENT_KINDS]; /* compute and all that, of the epochs so far */
+  double epoch_start, start_seconds;
+  double *told; /* [ranks, AGD_TIMES_TOLD] on rank 0 */
+  uint64_t rows_trained;
 };
 
-/* This rank's rows of step `step` of the epoch. */
-agd_batch agd_trainer_batch(const agd_trainer *trainer, uint64_t step);
+/* ---- step.c ---- */
+
+/* Steps of an epoch: train.accumulate batches each, the last perhaps fewer. */
+uint64_t agd_trainer_steps(const agd_trainer *trainer);
+
+/* Rows of a step of the epoch over all ranks. */
+uint64_t agd_trainer_step_rows(const agd_trainer *trainer, uint64_t step);
+
+/* This rank's rows of a batch of the epoch. */
+agd_batch agd_trainer_batch(const agd_trainer *trainer, uint64_t batch);
+
+/* Sets exchange and watched, once the reductions are there. */
+void agd_trainer_take_exchange(agd_trainer *trainer);
+
+/* Hands the network its rows of a batch to come. Collective. */
+void agd_trainer_prepare(agd_trainer *trainer, uint64_t batch);
+
+/* Forward, loss, backward, for each of the step's batches, sum of the gradients over ranks, update. The first batch is
+ * prepared; unless it is the last step, that of the next will be, while the gradients travel. Collective. */
+void agd_trainer_step(agd_trainer *trainer, uint64_t step, bool last);
+
+/* ---- times.c ---- */
+
+agd_code agd_times_create(agd_trainer *trainer, agd_status *st);
+
+/* Ends the epoch's clocks: metrics->seconds on every rank, the times of details on rank 0. Collective. */
+void agd_times_collect(agd_trainer *trainer, agd_epoch_metrics *metrics, agd_epoch_details *details);
+
+/* ---- recalibrate.c ---- */
 
 /* Replaces the running averages by the statistics of all training rows (model.batch_norm.recalibrate), BN by BN from
  * the first: each those of what it receives in inference mode, which is then what it makes mean 0 and variance 1 of.

@@ -3,18 +3,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "allegrad/clock.h"
 #include "allegrad/dataset.h"
 #include "allegrad/gemm.h"
 #include "allegrad/h5.h"
 #include "allegrad/memory.h"
 #include "allegrad/standardize.h"
 #include "allegrad/weights.h"
-
-/* Updates weights as soon as their gradients are global, while they are in cache. */
-static void update_slice(void *context, size_t offset, size_t count) {
-  agd_trainer *t = context;
-  agd_optimizer_update(t->optimizer, t->model->weights, agd_network_gradients(t->network), offset, count);
-}
 
 /* Checks that fit no single room: the data against the job and the number of ranks. */
 static agd_code check_rows(const agd_trainer *t, const agd_dataset *data, agd_status *st) {
@@ -124,8 +119,13 @@ static agd_code create_model(agd_trainer *t, const agd_dataset *data, agd_status
   t->piece_count = (data->rows - t->plan.rows + AGD_PIECE - 1) / AGD_PIECE;
   agd_allocate(t->piece_count, sizeof *t->piece_losses, "the losses", (void **)&t->piece_losses, st);
   agd_allocate(lanes, sizeof *t->lane_losses, "the losses", (void **)&t->lane_losses, st);
+  agd_allocate(lanes, sizeof *t->batch_losses, "the losses", (void **)&t->batch_losses, st);
+  if (t->config.accumulate > 1)
+    agd_allocate(t->model->weight_count, sizeof *t->accumulated, "the accumulated gradients", (void **)&t->accumulated,
+                 st);
+  agd_times_create(t, st);
   AGD_TRY(agd_comm_agree(t->comm, st));
-  t->exchange = agd_reduce_exchange(t->reduce, update_slice, t);
+  agd_trainer_take_exchange(t);
   if (t->config.init_weights[0] != '\0') return load_initial_weights(t, st);
   agd_model_initialize(t->model, t->config.init, t->config.seed);
   return AGD_OK;
@@ -171,17 +171,22 @@ static agd_code fill(agd_trainer *t, agd_dataset *data, agd_status *st) {
 agd_code agd_trainer_create(const agd_comm *comm, const agd_config *config, agd_trainer **out, agd_status *st) {
   *out = NULL;
   agd_trainer *t = NULL;
+  const double start = agd_clock();
   agd_allocate(1, sizeof *t, "the trainer", (void **)&t, st);
   agd_code code = agd_comm_agree(comm, st);
   if (code == AGD_OK) {
     t->comm = comm;
     t->config = *config;
+    t->best_loss = INFINITY;
     agd_dataset *data = NULL;
     code = agd_dataset_open(config->data_file, config->data_x, config->data_y, comm, &data, st);
     if (code == AGD_OK) code = fill(t, data, st);
     agd_dataset_close(&data);
   }
-  if (code != AGD_OK) agd_trainer_destroy(&t);
+  if (code == AGD_OK)
+    t->start_seconds = agd_clock() - start;
+  else
+    agd_trainer_destroy(&t);
   *out = t;
   return code;
 }
@@ -194,6 +199,9 @@ void agd_trainer_destroy(agd_trainer **trainer) {
   agd_rows_clear(&t->next_rows);
   agd_rows_clear(&t->rows);
   agd_release(&t->window);
+  agd_release(&t->told);
+  agd_release(&t->accumulated);
+  agd_release(&t->batch_losses);
   agd_release(&t->lane_losses);
   agd_release(&t->piece_losses);
   agd_network_destroy(&t->network);
@@ -206,6 +214,10 @@ void agd_trainer_destroy(agd_trainer **trainer) {
 agd_trainer_summary agd_trainer_summarize(const agd_trainer *t) {
   return (agd_trainer_summary){.training_rows = t->plan.rows,
                                .validation_rows = t->validation.plan.rows,
-                               .steps_per_epoch = agd_plan_steps(&t->plan),
-                               .model = t->model->spec};
+                               .steps_per_epoch = agd_trainer_steps(t),
+                               .model = t->model->spec,
+                               .exchange = agd_reduce_describe(t->reduce),
+                               .best_epoch = t->best_epoch,
+                               .stopped_early = t->config.patience > 0 && t->best_epoch > 0 &&
+                                                t->training.epoch_count - t->best_epoch >= t->config.patience};
 }

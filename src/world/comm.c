@@ -117,3 +117,8 @@ void agd_comm_sum(const agd_comm *comm, double *values, size_t n) {
   AGD_REQUIRE(n <= INT_MAX);
   MPI_Allreduce(MPI_IN_PLACE, values, (int)n, MPI_DOUBLE, MPI_SUM, comm->mpi);
 }
+
+void agd_comm_gather(const agd_comm *comm, const double *values, size_t n, double *all) {
+  AGD_REQUIRE(n * (size_t)comm->size <= INT_MAX);
+  MPI_Gather(values, (int)n, MPI_DOUBLE, all, (int)n, MPI_DOUBLE, 0, comm->mpi);
+}

@@ -34,6 +34,7 @@ static agd_code allocate(agd_reduce *r, agd_status *st) {
     return agd_fail(st, AGD_EDATA, "the statistics of a layer of %zu features do not fit one MPI message", widest);
   AGD_TRY(agd_reduce_plan(r, st));
   const char *what = "the reductions";
+  AGD_TRY(agd_allocate(AGD_BLOCKS, sizeof *r->squares, what, (void **)&r->squares, st));
   for (channel *c = r->channel; c < r->channel + CHANNELS; c++) {
     AGD_TRY(agd_allocate(r->lanes.count, r->capacity * sizeof(double), what, (void **)&c->gathered, st));
     AGD_TRY(agd_allocate(ranks, sizeof *c->count, what, (void **)&c->count, st));
@@ -97,7 +98,7 @@ agd_code agd_reduce_create(const agd_comm *comm, agd_model *model, const agd_lan
   *out = NULL;
   agd_reduce *r = NULL;
   if (agd_allocate(1, sizeof *r, "the reductions", (void **)&r, st) == AGD_OK) {
-    *r = (agd_reduce){.comm = comm, .model = model, .lanes = *lanes};
+    *r = (agd_reduce){.comm = comm, .kernels = agd_kernels_select(), .model = model, .lanes = *lanes};
     for (channel *c = r->channel; c < r->channel + CHANNELS; c++) c->request = MPI_REQUEST_NULL;
     allocate(r, st);
   }
@@ -130,6 +131,7 @@ void agd_reduce_destroy(agd_reduce **reduce) {
   else
     agd_release(&r->gradients);
   agd_release(&r->received);
+  agd_release(&r->squares);
   agd_release(&r->bucket_ends);
   agd_release(&r->bucket);
   agd_release(&r->scratch);

@@ -1,6 +1,7 @@
 /* In which order gradients are added, and by whom. */
 #include "reduce_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "allegrad/memory.h"
@@ -33,10 +34,32 @@ agd_code agd_reduce_plan(agd_reduce *r, agd_status *st) {
   return AGD_OK;
 }
 
+size_t agd_reduce_block(size_t total) {
+  const size_t line = AGD_ALIGN / sizeof(agd_real), lines = (total + line - 1) / line;
+  return (lines + AGD_BLOCKS - 1) / AGD_BLOCKS * line;
+}
+
 agd_range agd_reduce_slice(size_t total, size_t parts, size_t part) {
-  const size_t line = AGD_ALIGN / sizeof(agd_real);
-  const agd_range lines = agd_slice(total / line, parts, part); /* totals are whole lines: model.c places tensors so */
-  return (agd_range){.first = lines.first * line, .count = lines.count * line};
+  const size_t block = agd_reduce_block(total);
+  const agd_range blocks = agd_slice((total + block - 1) / block, parts, part);
+  const size_t first = blocks.first * block, end = first + blocks.count * block;
+  return (agd_range){.first = first < total ? first : total,
+                     .count = (end < total ? end : total) - (first < total ? first : total)};
+}
+
+double agd_reduce_norm(agd_reduce *r) {
+  const size_t total = r->model->weight_count, block = agd_reduce_block(total);
+  const agd_range share = agd_reduce_share(r);
+  double sum = 0;
+  memset(r->squares, 0, AGD_BLOCKS * sizeof *r->squares);
+  for (size_t first = share.first; first < share.first + share.count; first += block) {
+    const size_t left = total - first;
+    r->squares[first / block] = r->kernels->sum_squares(left < block ? left : block, r->gradients + first);
+  }
+  if (r->window != NULL) /* every block is one rank's, so that whatever MPI's order it is added to zeros */
+    MPI_Allreduce(MPI_IN_PLACE, r->squares, AGD_BLOCKS, MPI_DOUBLE, MPI_SUM, r->comm->node);
+  for (size_t b = 0; b < AGD_BLOCKS; b++) sum += r->squares[b];
+  return sqrt(sum);
 }
 
 void agd_reduce_tell(agd_reduce *r, size_t offset, size_t count) {

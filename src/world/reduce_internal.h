@@ -55,6 +55,7 @@ typedef struct window {
 
 struct agd_reduce {
   const agd_comm *comm;
+  const agd_kernels *kernels;
   agd_model *model;
   agd_lanes lanes;
   agd_exchange_way way;
@@ -64,6 +65,7 @@ struct agd_reduce {
   int *count, *offset; /* [ranks]: of an exchange of shares */
   circle all, sharing; /* all ranks; those whose rows share statistics */
   channel channel[CHANNELS];
+  double *squares;    /* [AGD_BLOCKS] */
   double *travelling; /* where the sum under way goes */
 
   fold_plan plan;
@@ -87,7 +89,12 @@ enum { FOLD_BLOCK = 1024 };
 /* Lists all runs, and the merges of fold.h's tree that are left between them, in reduce->plan. */
 agd_code agd_reduce_plan(agd_reduce *reduce, agd_status *st);
 
-/* The part of [0, total) that is share `part` of `parts`, in whole cache lines. */
+/* Blocks of a gradient array of `total` elements, AGD_BLOCKS at most, whatever the number of shares: all whole cache
+ * lines and as long as agd_reduce_block says, but for the last. */
+enum { AGD_BLOCKS = 1024 };
+size_t agd_reduce_block(size_t total);
+
+/* The part of [0, total) that is share `part` of `parts`, in whole blocks. */
 agd_range agd_reduce_slice(size_t total, size_t parts, size_t part);
 
 /* gradients[to ..) = the fold over all runs of run[r][from ..), `count` elements; that may be any run's own place.

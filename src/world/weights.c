@@ -137,7 +137,7 @@ static void slot_path(char path[PATH_SIZE], size_t index) { snprintf(path, PATH_
 
 static bool write_optimizer(hid_t file, const agd_optimizer *optimizer, const tensors *all) {
   const char *name = optimizer->spec.name == AGD_ADAM ? "adam" : "sgd";
-  const float rate = (float)optimizer->spec.learning_rate;
+  const float rate = (float)optimizer->learning_rate;
   const bool small = optimizer->iteration <= INT32_MAX; /* as Keras has it; a longer training keeps its count */
   if (!write_group(file, "/optimizer") || !write_vars(file, "/optimizer/vars", name)) return false;
   if (!write_dataset(file, "/optimizer/vars/0", small ? H5T_STD_I32LE : H5T_STD_I64LE, 0, NULL, H5T_NATIVE_UINT64,

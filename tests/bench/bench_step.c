@@ -239,9 +239,11 @@ static double time_steps(training *t, int steps) {
   const double start = now();
   for (int s = 0; s < steps; s++) {
     if (t->next + t->batch > ROWS) t->next = 0;
-    agd_optimizer_begin(t->optimizer);
-    const agd_batch batch = {
-        .x = t->x + t->next * WIDTH[0], .y = t->y + t->next * WIDTH[LAYERS], .global_rows = t->batch};
+    agd_optimizer_begin(t->optimizer, t->optimizer->spec.learning_rate);
+    const agd_batch batch = {.x = t->x + t->next * WIDTH[0],
+                             .y = t->y + t->next * WIDTH[LAYERS],
+                             .global_rows = t->batch,
+                             .step_rows = t->batch};
     double loss;
     agd_network_prepare(t->network, &batch, &exchange);
     agd_network_train(t->network, &exchange, &loss);

@@ -50,7 +50,7 @@ static void tear_down(fixture *f) {
 
 /* A pass over the first `rows` rows as the whole batch; returns the summed loss. */
 static double train(fixture *f, size_t rows, const agd_exchange *exchange) {
-  const agd_batch batch = {.x = f->x, .y = f->y, .global_rows = rows};
+  const agd_batch batch = {.x = f->x, .y = f->y, .global_rows = rows, .step_rows = rows};
   double loss = 0;
   agd_network_prepare(f->network, &batch, exchange);
   agd_network_train(f->network, exchange, &loss);
@@ -174,7 +174,8 @@ static double gradients_of_ranks(fixture *f, const agd_lanes *lanes, double *gra
     memset(gradients, 0, n * sizeof *gradients);
     for (uint64_t rank = 0; rank < lanes->ranks; rank++) {
       const agd_range rows = agd_rank_rows(lanes, ROWS, ROWS, rank), own = agd_lanes_of_rank(lanes, rank);
-      const agd_batch batch = {.x = f->x + rows.first * INPUTS, .y = f->y + rows.first * OUTPUTS, .global_rows = ROWS};
+      const agd_batch batch = {
+          .x = f->x + rows.first * INPUTS, .y = f->y + rows.first * OUTPUTS, .global_rows = ROWS, .step_rows = ROWS};
       agd_network *network = NULL;
       double losses[LANES];
       assert_int_equal(agd_network_create(f->model, lanes, rank, ROWS, NULL, &network, &st), AGD_OK);
@@ -230,7 +231,9 @@ static void test_dropout_is_drawn_by_batch(void **state) {
   double loss[3];
   agd_network_predict(f.network, f.x, ROWS, plain);
   for (uint64_t noise = 0; noise < 3; noise++) {
-    agd_network_prepare(f.network, &(agd_batch){.x = f.x, .y = f.y, .noise = noise % 2, .global_rows = ROWS}, &ALONE);
+    agd_network_prepare(f.network,
+                        &(agd_batch){.x = f.x, .y = f.y, .noise = noise % 2, .global_rows = ROWS, .step_rows = ROWS},
+                        &ALONE);
     agd_network_train(f.network, &ALONE, &loss[noise]);
   }
   assert_true(loss[0] != loss[1] && loss[0] == loss[2]);
@@ -308,7 +311,8 @@ static void test_moments_of_a_population(void **state) {
     double parts[1 + 2 * WIDEST] = {0};
     for (size_t first = 0; first < ROWS; first += 10) {
       const size_t rows = first + 10 < ROWS ? 10 : ROWS - first;
-      const agd_batch batch = {.x = f.x + first * INPUTS, .y = f.y + first * OUTPUTS, .global_rows = rows};
+      const agd_batch batch = {
+          .x = f.x + first * INPUTS, .y = f.y + first * OUTPUTS, .global_rows = rows, .step_rows = rows};
       agd_network_add_moments(f.network, &batch, l, parts);
     }
     assert_true(parts[0] == ROWS);

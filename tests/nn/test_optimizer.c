@@ -13,17 +13,18 @@ static void reference(const agd_optimizer_spec *s, double w[N]) {
   double a[N] = {0}, b[N] = {0};
   for (int step = 0; step < STEPS; step++)
     for (int i = 0; i < N; i++) {
-      const double g = gradient_of(step, i), t = step + 1;
+      const double g = gradient_of(step, i), t = step + 1, rate = s->learning_rate * (1 - 0.1 * step);
+      w[i] -= w[i] * s->weight_decay * rate;
       if (s->name == AGD_ADAM) {
-        const double alpha = s->learning_rate * sqrt(1 - pow(s->beta_2, t)) / (1 - pow(s->beta_1, t));
+        const double alpha = rate * sqrt(1 - pow(s->beta_2, t)) / (1 - pow(s->beta_1, t));
         a[i] += (g - a[i]) * (1 - s->beta_1);
         b[i] += (g * g - b[i]) * (1 - s->beta_2);
         w[i] -= a[i] * alpha / (sqrt(b[i]) + s->epsilon);
       } else if (s->momentum != 0) {
-        a[i] = a[i] * s->momentum - g * s->learning_rate;
-        w[i] += s->nesterov ? s->momentum * a[i] - g * s->learning_rate : a[i];
+        a[i] = a[i] * s->momentum - g * rate;
+        w[i] += s->nesterov ? s->momentum * a[i] - g * rate : a[i];
       } else {
-        w[i] -= s->learning_rate * g;
+        w[i] -= rate * g;
       }
     }
 }
@@ -36,7 +37,7 @@ static void run(const agd_optimizer_spec *spec, size_t slices, agd_real w[N]) {
   for (int step = 0; step < STEPS; step++) {
     agd_real g[N];
     for (int i = 0; i < N; i++) g[i] = (agd_real)gradient_of(step, i);
-    agd_optimizer_begin(o);
+    agd_optimizer_begin(o, spec->learning_rate * (1 - 0.1 * step)); /* as a schedule has it */
     for (size_t s = slices; s-- > 0;) {
       const size_t first = N * s / slices, end = N * (s + 1) / slices;
       agd_optimizer_update(o, w, g, first, end - first);

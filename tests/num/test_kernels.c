@@ -166,6 +166,21 @@ static void call_normalization(const agd_kernels *k, agd_activation act, argumen
   k->normalization(a->s.C, a->mean, a->m2, 1e-3, a->norm);
 }
 
+static void call_sum_squares(const agd_kernels *k, agd_activation act, arguments *a) {
+  double plain = 0;
+  a->sum_dz[0] = k->sum_squares(a->s.C, a->bias);
+  for (size_t c = 0; c < a->s.C; c++) plain += (double)a->bias[c] * (double)a->bias[c];
+  assert_true(fabs(a->sum_dz[0] - plain) <= 1e-14 * plain);
+  (void)act;
+}
+
+static void call_decay(const agd_kernels *k, agd_activation act, arguments *a) {
+  agd_real before = a->bias[0];
+  (void)act;
+  k->decay(a->s.C, a->bias, (agd_real)0.25);
+  assert_true(a->bias[0] == before - (agd_real)0.25 * before);
+}
+
 static void call_sgd(const agd_kernels *k, agd_activation act, arguments *a) {
   (void)act;
   k->sgd(a->s.C, a->bias, a->gamma, (agd_real)0.01);
@@ -200,6 +215,8 @@ static const struct {
              {"dropout", call_dropout},
              {"transpose", call_transpose},
              {"normalization", call_normalization},
+             {"sum_squares", call_sum_squares},
+             {"decay", call_decay},
              {"sgd", call_sgd},
              {"sgd_momentum", call_sgd_momentum},
              {"adam", call_adam}};

@@ -45,6 +45,21 @@ static int entries(const char *folder, const char *name) {
   return count;
 }
 
+#define COLUMNS                                                                                                        \
+  "epoch,step,loss,val_loss,seconds,learning_rate,compute,batch_norm,gradients,rows,io,slowest_rank,slowest_compute,"  \
+  "fastest_rank,fastest_compute\n"
+#define DETAILS ",0.1,0.5,0.25,0.125,0.0625,0.0625,3,0.75,2,0.25\n"
+static const agd_epoch_details details = {.learning_rate = 0.1,
+                                          .compute = 0.5,
+                                          .batch_norm = 0.25,
+                                          .gradients = 0.125,
+                                          .rows = 0.0625,
+                                          .io = 0.0625,
+                                          .slowest_rank = 3,
+                                          .slowest_compute = 0.75,
+                                          .fastest_rank = 2,
+                                          .fastest_compute = 0.25};
+
 static const agd_epoch_metrics two[] = {{1, 3, 1.0 / 3, 2, 0.25}, {2, 6, 1e-10, 123456789012, 12}};
 
 static void test_what_a_run_leaves(void **state) {
@@ -56,11 +71,11 @@ static void test_what_a_run_leaves(void **state) {
   assert_int_equal(strncmp(status, "state: running\nsince 2", 22), 0);
   free(status);
   for (uint64_t step = 1; step <= 3; step++) assert_int_equal(agd_run_step(run, step, 0.5 / (double)step, &st), AGD_OK);
-  assert_int_equal(agd_run_epoch(run, &two[0], &st), AGD_OK);
-  check_text(folder, "metrics.csv", "epoch,step,loss,val_loss,seconds\n1,3,0.333333333,2,0.25\n"); /* at once */
+  assert_int_equal(agd_run_epoch(run, &two[0], &details, &st), AGD_OK);
+  check_text(folder, "metrics.csv", COLUMNS "1,3,0.333333333,2,0.25" DETAILS); /* at once */
   check_text(folder, "steps.csv", "step,loss\n2,0.25\n");
   for (uint64_t step = 4; step <= 6; step++) assert_int_equal(agd_run_step(run, step, 0.5, &st), AGD_OK);
-  assert_int_equal(agd_run_epoch(run, &two[1], &st), AGD_OK);
+  assert_int_equal(agd_run_epoch(run, &two[1], &details, &st), AGD_OK);
 
   agd_run_checkpoint_path(run, 6, path, sizeof path);
   assert_string_equal(path, temporary_path(expected, folder, "checkpoints/step-00000006.weights.h5"));
@@ -70,8 +85,7 @@ static void test_what_a_run_leaves(void **state) {
   assert_int_equal(agd_run_close(&run, AGD_RUN_FINISHED, "2 epochs\nin all", &st), AGD_OK);
   assert_null(run);
   assert_int_equal(agd_run_close(&run, AGD_RUN_FINISHED, "", &st), AGD_OK);
-  check_text(folder, "metrics.csv",
-             "epoch,step,loss,val_loss,seconds\n1,3,0.333333333,2,0.25\n2,6,1e-10,1.23456789e+11,12\n");
+  check_text(folder, "metrics.csv", COLUMNS "1,3,0.333333333,2,0.25" DETAILS "2,6,1e-10,1.23456789e+11,12" DETAILS);
   check_text(folder, "steps.csv", "step,loss\n2,0.25\n4,0.5\n6,0.5\n");
   check_text(folder, "status", "state: finished\n2 epochs in all\n");
   char *text;
@@ -91,9 +105,9 @@ static void test_without_validation_steps_and_events(void **state) {
   config.validation_split = 0, config.log_steps = 0, config.tensorboard = false;
   agd_run *run = begin(temporary_path(folder, *state, "run"), &config);
   assert_int_equal(agd_run_step(run, 1, 1, &st), AGD_OK);
-  assert_int_equal(agd_run_epoch(run, &(agd_epoch_metrics){1, 3, 0.5, NAN, 0.25}, &st), AGD_OK);
+  assert_int_equal(agd_run_epoch(run, &(agd_epoch_metrics){1, 3, 0.5, NAN, 0.25}, &details, &st), AGD_OK);
   assert_int_equal(agd_run_close(&run, AGD_RUN_FINISHED, "", &st), AGD_OK);
-  check_text(folder, "metrics.csv", "epoch,step,loss,val_loss,seconds\n1,3,0.5,,0.25\n");
+  check_text(folder, "metrics.csv", COLUMNS "1,3,0.5,,0.25" DETAILS);
   assert_false(there(folder, "steps.csv"));
   assert_false(there(folder, "events"));
   agd_epoch_metrics *metrics;
@@ -109,12 +123,12 @@ static void test_a_diverged_run_can_be_read_back(void **state) {
   agd_status st = {0};
   const agd_config config = job();
   agd_run *run = begin(temporary_path(folder, *state, "run"), &config);
-  assert_int_equal(agd_run_epoch(run, &two[0], &st), AGD_OK);
-  assert_int_equal(agd_run_epoch(run, &(agd_epoch_metrics){2, 5, NAN, -(double)NAN, 1}, &st), AGD_OK);
-  assert_int_equal(agd_run_epoch(run, &(agd_epoch_metrics){3, 6, INFINITY, -INFINITY, 1}, &st), AGD_OK);
+  assert_int_equal(agd_run_epoch(run, &two[0], &details, &st), AGD_OK);
+  assert_int_equal(agd_run_epoch(run, &(agd_epoch_metrics){2, 5, NAN, -(double)NAN, 1}, &details, &st), AGD_OK);
+  assert_int_equal(agd_run_epoch(run, &(agd_epoch_metrics){3, 6, INFINITY, -INFINITY, 1}, &details, &st), AGD_OK);
   assert_int_equal(agd_run_close(&run, AGD_RUN_DIVERGED, "NaN in step 5", &st), AGD_OK);
   check_text(folder, "metrics.csv",
-             "epoch,step,loss,val_loss,seconds\n1,3,0.333333333,2,0.25\n2,5,nan,nan,1\n3,6,inf,-inf,1\n");
+             COLUMNS "1,3,0.333333333,2,0.25" DETAILS "2,5,nan,nan,1" DETAILS "3,6,inf,-inf,1" DETAILS);
   agd_epoch_metrics *metrics;
   size_t count;
   assert_int_equal(agd_run_metrics(folder, &metrics, &count, &st), AGD_OK);
@@ -209,7 +223,7 @@ static void test_full_disk(void **state) {
   assert_non_null(run);
   temporary_disk_limit(40);
   agd_status epoch = {0};
-  const agd_code code = agd_run_epoch(run, &two[0], &epoch);
+  const agd_code code = agd_run_epoch(run, &two[0], &details, &epoch);
   temporary_disk_limit(RLIM_INFINITY);
   assert_int_equal(code, AGD_EDATA);
   assert_non_null(strstr(epoch.message, "run/metrics.csv: File too large"));

@@ -1,6 +1,9 @@
 /* What a training leaves does not depend on how many ranks there were nor on how they talked. */
 #include "allegrad/trainer.h"
 
+#include <math.h>
+#include <string.h>
+
 #include "allegrad/dataset.h"
 #include "allegrad/weights.h"
 #include "temporary_mpi.h"
@@ -119,8 +122,164 @@ static void test_recalibrated_files_are_the_same(void **state) {
   assert_same_state(*state, "end/final.weights.h5", "eval/final.weights.h5");
 }
 
-static const struct CMUnitTest tests[] = {
-    cmocka_unit_test_setup_teardown(test_recalibrated_files_are_the_same, temporary_mpi_setup, temporary_mpi_teardown),
-    cmocka_unit_test_setup_teardown(test_every_exchange_leaves_the_same_files, temporary_mpi_setup,
-                                    temporary_mpi_teardown)};
+/* Everything that makes a step larger, at once: the same bits on any number of ranks, by every way. */
+static void test_larger_steps_are_the_same(void **state) {
+  const char *overrides[] = {
+      "train.accumulate=3",      "train.clip_norm=0.05",
+      "train.weight_decay=0.01", "train.schedule={name: cosine, warmup_epochs: 1, base_batch: 32}",
+      "model.dropout=0.1",       "train.max_steps=4",
+      "comm.exchange=auto"};
+  enum { COUNT = sizeof overrides / sizeof *overrides };
+  static const char *const exchanges[] = {"comm.exchange=allreduce", "comm.exchange=buckets", "comm.exchange=window"};
+  char path[TEMPORARY_SIZE];
+  if (world.rank == 0) {
+    agd_comm alone;
+    agd_comm_create(MPI_COMM_SELF, &alone);
+    make_data(temporary_path(path, *state, "data.h5"));
+    train_with(&alone, *state, "alone", overrides, COUNT);
+    agd_comm_destroy(&alone);
+  }
+  MPI_Barrier(world.mpi);
+  for (size_t e = 0; e < 3; e++) {
+    const char *name = strchr(exchanges[e], '=') + 1;
+    overrides[COUNT - 1] = exchanges[e];
+    train_with(&world, *state, name, overrides, COUNT);
+    if (world.rank == 0)
+      assert_same_state(*state, "alone/final.weights.h5", temporary_path(path, name, "final.weights.h5"));
+  }
+}
+
+/* The largest difference of two files' weights, and the norm of the difference. */
+static double difference(const char *folder, const char *one, const char *other, double *norm) {
+  agd_model *model[2];
+  double largest = 0, squares = 0;
+  for (int i = 0; i < 2; i++) {
+    char path[TEMPORARY_SIZE];
+    temporary_path(path, folder, i == 0 ? one : other);
+    assert_int_equal(agd_weights_load(path, NULL, &model[i], NULL, NULL), AGD_OK);
+  }
+  for (size_t i = 0; i < model[0]->weight_count; i++) {
+    const double d = (double)model[0]->weights[i] - (double)model[1]->weights[i];
+    largest = fmax(largest, fabs(d));
+    squares += d * d;
+  }
+  *norm = sqrt(squares);
+  for (int i = 0; i < 2; i++) agd_model_destroy(&model[i]);
+  return largest;
+}
+
+/* Trains on all ranks without lanes, batch norm or Adam, overridden. */
+static void train_plainly(const char *folder, const char *name, const char *const *further, size_t count) {
+  const char *overrides[16] = {"train.reproducible=0", "model.batch_norm.enabled=false", "model.activation=tanh",
+                               "data.standardize=true", "train.optimizer={name: sgd, learning_rate: 0.1}"};
+  for (size_t i = 0; i < count; i++) overrides[5 + i] = further[i];
+  train_with(&world, folder, name, overrides, 5 + count);
+}
+
+/* Two batches of 8 are one of 16, the short end of the epoch included (48 rows of 61 train: 16, 16, 16). */
+static void test_accumulated_batches_are_one(void **state) {
+  static const char *const ways[] = {"comm.exchange=allreduce", "comm.exchange=buckets", "comm.exchange=window"};
+  char path[TEMPORARY_SIZE];
+  if (world.rank == 0) make_data(temporary_path(path, *state, "data.h5"));
+  MPI_Barrier(world.mpi);
+  for (size_t w = 0; w < 3; w++) {
+    const char *const whole[] = {"train.batch=20", "train.max_steps=8", ways[w]}, *const parts[] = {
+                                                                                      "train.batch=5",
+                                                                                      "train.accumulate=4",
+                                                                                      "train.max_steps=8", ways[w]};
+    char one[32], other[32];
+    double norm;
+    snprintf(one, sizeof one, "whole%zu", w), snprintf(other, sizeof other, "parts%zu", w);
+    train_plainly(*state, one, whole, 3);
+    train_plainly(*state, other, parts, 4);
+    if (world.rank != 0) continue;
+    strcat(one, "/final.weights.h5"), strcat(other, "/final.weights.h5");
+    assert_true(difference(*state, one, other, &norm) < 2e-6);
+  }
+}
+
+/* One step of SGD moves the weights by learning_rate x clip_norm when the gradient is longer, by every way. */
+static void test_clipping_bounds_the_step(void **state) {
+  static const char *const ways[] = {"comm.exchange=allreduce", "comm.exchange=buckets", "comm.exchange=window"};
+  const char *const still[] = {"train.max_steps=1", "train.optimizer.learning_rate=0"};
+  char path[TEMPORARY_SIZE];
+  if (world.rank == 0) make_data(temporary_path(path, *state, "data.h5"));
+  MPI_Barrier(world.mpi);
+  train_plainly(*state, "still", still, 2);
+  for (size_t w = 0; w < 3; w++) {
+    const char *const clipped[] = {"train.max_steps=1", "train.clip_norm=0.125", ways[w]}, *const free_step[] = {
+                                                                                               "train.max_steps=1",
+                                                                                               ways[w]};
+    char one[32], other[32];
+    double norm, whole;
+    snprintf(one, sizeof one, "clipped%zu", w), snprintf(other, sizeof other, "free%zu", w);
+    train_plainly(*state, one, clipped, 3);
+    train_plainly(*state, other, free_step, 2);
+    if (world.rank != 0) continue;
+    strcat(one, "/final.weights.h5"), strcat(other, "/final.weights.h5");
+    difference(*state, one, "still/final.weights.h5", &norm);
+    difference(*state, other, "still/final.weights.h5", &whole);
+    assert_true(fabs(norm - 0.1 * 0.125) < 1e-6 && whole > 2 * norm);
+  }
+}
+
+/* A loss that stays: the first epoch is the best, and after `patience` more the training ends. */
+static void test_early_stopping_and_the_best(void **state) {
+  const char *const overrides[] = {"train.max_steps=0", "train.epochs=9", "train.early_stopping.patience=2",
+                                   "train.optimizer.learning_rate=0", "checkpoint.keep=0"};
+  char path[TEMPORARY_SIZE];
+  agd_training best = {0}, last = {0};
+  agd_model *model;
+  if (world.rank == 0) make_data(temporary_path(path, *state, "data.h5"));
+  MPI_Barrier(world.mpi);
+  train_plainly(*state, "run", overrides, 5);
+  if (world.rank != 0) return;
+  assert_int_equal(agd_weights_load(temporary_path(path, *state, "run/best.weights.h5"), NULL, &model, &best, NULL),
+                   AGD_OK);
+  agd_model_destroy(&model);
+  assert_int_equal(agd_weights_load(temporary_path(path, *state, "run/final.weights.h5"), NULL, &model, &last, NULL),
+                   AGD_OK);
+  agd_model_destroy(&model);
+  assert_int_equal(best.epoch, 1);
+  assert_int_equal(last.epoch, 3);
+  agd_training_clear(&best);
+  agd_training_clear(&last);
+}
+
+/* The parts of an epoch's seconds add up to them, and slowest and fastest are ranks. */
+static void test_times_add_up(void **state) {
+  const char *const overrides[] = {"train.max_steps=0", "train.epochs=3"};
+  char path[TEMPORARY_SIZE];
+  if (world.rank == 0) make_data(temporary_path(path, *state, "data.h5"));
+  MPI_Barrier(world.mpi);
+  train_with(&world, *state, "run", overrides, 2);
+  if (world.rank != 0) return;
+  FILE *file = fopen(temporary_path(path, *state, "run/metrics.csv"), "r");
+  assert_non_null(file);
+  char line[1024];
+  assert_non_null(fgets(line, sizeof line, file));
+  for (int epoch = 1; epoch <= 3; epoch++) {
+    double f[15];
+    assert_non_null(fgets(line, sizeof line, file));
+    char *rest = line;
+    for (int i = 0; i < 15; i++, rest++) f[i] = strtod(rest, &rest);
+    assert_true(f[0] == epoch && fabs(f[5] - 0.001) < 1e-9);
+    assert_true(fabs(f[6] + f[7] + f[8] + f[9] + f[10] - f[4]) <= 1e-6 * f[4]);
+    for (int i = 6; i <= 10; i++) assert_true(f[i] >= 0);
+    assert_true(f[11] >= 0 && f[11] < world.size && f[13] >= 0 && f[13] < world.size && f[12] >= f[14]);
+    assert_true(world.size == 1 || f[7] > 0);
+    assert_true((epoch == 1) == (f[10] == 0)); /* the files of the epoch before */
+  }
+  fclose(file);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, temporary_mpi_setup, temporary_mpi_teardown)
+
+static const struct CMUnitTest tests[] = {TEST(test_every_exchange_leaves_the_same_files),
+                                          TEST(test_recalibrated_files_are_the_same),
+                                          TEST(test_larger_steps_are_the_same),
+                                          TEST(test_accumulated_batches_are_one),
+                                          TEST(test_clipping_bounds_the_step),
+                                          TEST(test_early_stopping_and_the_best),
+                                          TEST(test_times_add_up)};
 AGD_RUN_MPI_TESTS(tests)

@@ -73,7 +73,8 @@ static double pass_of_group(const job *j, const agd_model *model, size_t s, agd_
   memset(copy->averages, 0, model->average_count * sizeof *copy->averages);
   fill_rows(j, s, rows.first, rows.count, x, y);
   assert_int_equal(agd_network_create(copy, &one, 0, MAX_ROWS, NULL, &network, &st), AGD_OK);
-  agd_network_prepare(network, &(agd_batch){.x = x, .y = y, .noise = s, .global_rows = rows.count}, &nothing);
+  agd_network_prepare(
+      network, &(agd_batch){.x = x, .y = y, .noise = s, .global_rows = rows.count, .step_rows = rows.count}, &nothing);
   agd_network_train(network, &nothing, &loss);
   memcpy(gradients, agd_network_gradients(network), model->weight_count * sizeof *gradients);
   memcpy(averages, copy->averages, model->average_count * sizeof *averages);
@@ -129,7 +130,8 @@ static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, 
     const agd_range slice = agd_rank_rows(lanes, j->rows, global, (uint64_t)comm->rank);
     double losses[LANES] = {0};
     fill_rows(j, s, slice.first, slice.count, x, y);
-    agd_network_prepare(network, &(agd_batch){.x = x, .y = y, .noise = s, .global_rows = global}, &exchange);
+    agd_network_prepare(network, &(agd_batch){.x = x, .y = y, .noise = s, .global_rows = global, .step_rows = global},
+                        &exchange);
     agd_network_train(network, &exchange, losses);
     agd_reduce_gradients(reduce);
     const agd_range share = agd_reduce_share(reduce);

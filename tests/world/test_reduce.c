@@ -81,14 +81,14 @@ static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, 
   for (size_t s = 0; s < STEPS; s++) {
     const size_t global = s + 1 < STEPS ? j->rows : 1 + j->rows / 2;
     const agd_range slice = agd_rank_rows(lanes, j->rows, global, (uint64_t)comm->rank);
-    const agd_batch batch = {.x = x, .y = y, .global_rows = global};
+    const agd_batch batch = {.x = x, .y = y, .global_rows = global, .step_rows = global};
     double losses[LANES] = {0};
     for (size_t r = 0; r < slice.count; r++) {
       for (size_t c = 0; c < model->spec.inputs; c++) x[r * model->spec.inputs + c] = feature(j, s, slice.first + r, c);
       for (size_t t = 0; t < model->spec.outputs; t++)
         y[r * model->spec.outputs + t] = (agd_real)sin((double)feature(j, s, slice.first + r, 0) + (double)t);
     }
-    agd_optimizer_begin(optimizer);
+    agd_optimizer_begin(optimizer, j->optimizer.learning_rate);
     agd_network_prepare(network, &batch, &exchange);
     agd_network_train(network, &exchange, losses);
     agd_reduce_gradients(reduce);

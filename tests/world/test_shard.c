@@ -8,7 +8,7 @@
 static void check_plan(const agd_shard_plan *plan) {
   unsigned char *seen = calloc(plan->rows + 1, 1);
   assert_non_null(seen);
-  const uint64_t steps = agd_plan_steps(plan);
+  const uint64_t steps = agd_plan_batches(plan);
   for (int rank = 0; rank < (int)plan->lanes.ranks; rank++) {
     uint64_t next = 0;
     for (uint64_t s = 0; s < steps; s++) {
@@ -46,9 +46,9 @@ static void test_each_row_once_an_epoch(void **state) {
 static void test_steps_of_an_epoch(void **state) {
   (void)state;
   const agd_shard_plan plan = {.rows = 16512, .batch = 50, .lanes = agd_lanes_of_ranks(3)};
-  assert_int_equal(agd_plan_steps(&plan), 331);
-  assert_int_equal(agd_plan_step_rows(&plan, 0), 50);
-  assert_int_equal(agd_plan_step_rows(&plan, 330), 12);
+  assert_int_equal(agd_plan_batches(&plan), 331);
+  assert_int_equal(agd_plan_batch_rows(&plan, 0), 50);
+  assert_int_equal(agd_plan_batch_rows(&plan, 330), 12);
 }
 
 static void test_epoch_orders(void **state) {
