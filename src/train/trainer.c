@@ -52,11 +52,17 @@ static void share_losses(agd_trainer *t, uint64_t last, agd_run *run, agd_status
 /* Sends for the rows of the next epoch, if there will be one: they travel while the last steps of this one run. Without
  * shuffling rows stay where they are. Collective; the outcome is agreed. */
 static agd_code send_for_rows(agd_trainer *t, uint64_t next_epoch, agd_status *st) {
-  if (next_epoch >= t->config.epochs || t->config.shuffle != AGD_SHUFFLE_GLOBAL) return AGD_OK;
+  const bool shuffles = t->config.shuffle != AGD_SHUFFLE_NONE, moves = t->config.shuffle == AGD_SHUFFLE_GLOBAL;
+  if (next_epoch >= t->config.epochs || !shuffles) return AGD_OK;
   const double start = agd_clock();
-  const agd_permutation order = agd_epoch_order(t->plan.rows, true, t->config.seed, next_epoch);
-  AGD_TRY(agd_rows_create(t->comm, &t->plan, &order, t->rows.features, t->rows.targets, &t->next_rows, st));
-  const agd_code code = agd_transfer_start(t->comm, &t->rows, &t->next_rows, &t->transfer, st);
+  const uint64_t epoch = next_epoch - 1;
+  const agd_permutation order = agd_epoch_order(t->plan.rows, moves, t->config.seed, next_epoch);
+  AGD_TRY(agd_rows_create(t->comm, &t->plan, &order, 0, t->rows.features, t->rows.targets, &t->next_rows, st));
+  agd_code code = AGD_OK;
+  if (moves)
+    code = agd_transfer_start(t->comm, &t->rows, &t->next_rows, &t->transfer, st);
+  else
+    agd_rows_reshuffle(&t->rows, &epoch, &t->next_rows, next_epoch, t->config.seed, t->comm->rank);
   t->spent[AGD_SPENT_ROWS] += agd_clock() - start;
   return code;
 }
@@ -70,7 +76,7 @@ static void poke_rows(agd_trainer *t) {
 
 /* Waits for the rows of the next epoch and lets go of those of this one. */
 static void receive_rows(agd_trainer *t) {
-  if (t->transfer == NULL) return;
+  if (t->next_rows.x == NULL) return;
   const double start = agd_clock();
   agd_transfer_finish(&t->transfer);
   agd_rows_clear(&t->rows);

@@ -8,16 +8,16 @@
 #include "allegrad/gemm.h"
 #include "allegrad/h5.h"
 #include "allegrad/memory.h"
+#include "allegrad/rng.h"
 #include "allegrad/standardize.h"
 #include "allegrad/weights.h"
 
 /* Checks that fit no single room: the data against the job and the number of ranks. */
 static agd_code check_rows(const agd_trainer *t, const agd_dataset *data, agd_status *st) {
   const uint64_t training = agd_training_rows(data->rows, t->config.validation_split);
-  if (training < (uint64_t)t->comm->size)
-    return agd_fail(st, AGD_EDATA, "%s: %llu training rows (of %llu, validation_split %g) are fewer than the %d ranks",
-                    t->config.data_file, (unsigned long long)training, (unsigned long long)data->rows,
-                    t->config.validation_split, t->comm->size);
+  if (training == 0)
+    return agd_fail(st, AGD_EDATA, "%s: of %llu rows, validation_split %g leaves none to train", t->config.data_file,
+                    (unsigned long long)data->rows, t->config.validation_split);
   if (t->config.reproducible > 0 && t->config.reproducible < (uint64_t)t->comm->size)
     return agd_fail(st, AGD_EUSAGE, "train.reproducible: %llu lanes are fewer than the %d ranks",
                     (unsigned long long)t->config.reproducible, t->comm->size);
@@ -36,13 +36,65 @@ static agd_shard_plan validation_pieces(const agd_trainer *t, uint64_t rows) {
   return (agd_shard_plan){.rows = rows, .batch = lanes.count * AGD_PIECE, .lanes = lanes};
 }
 
-/* Reads this rank's part of the rows that begin at row `first` of the file. */
-static agd_code read_part(agd_trainer *t, agd_dataset *data, uint64_t first, const agd_shard_plan *plan, agd_rows *out,
-                          agd_status *st) {
-  const agd_permutation order = agd_permutation_identity(plan->rows);
-  AGD_TRY(agd_rows_create(t->comm, plan, &order, data->features, data->targets, out, st));
+/* Reads this rank's part of the rows that begin at row `first` of the file; `order` gives them their numbers. */
+static agd_code read_part(agd_trainer *t, agd_dataset *data, uint64_t first, const agd_shard_plan *plan,
+                          const agd_permutation *order, agd_rows *out, agd_status *st) {
+  AGD_TRY(agd_rows_create(t->comm, plan, order, first, data->features, data->targets, out, st));
   const uint64_t start = out->count > 0 ? agd_plan_position(plan, t->comm->rank, 0) : 0;
   return agd_dataset_read(data, first + start, out->count, out->x, out->y, st);
+}
+
+/* Rows 0 .. T-1 are to train, the others to validate: by their place in the file, or by a draw. */
+static agd_code read_tail_split(agd_trainer *t, agd_dataset *data, agd_rows *training, agd_status *st) {
+  const uint64_t held_out = data->rows - t->plan.rows;
+  const agd_shard_plan blocks = training_blocks(t), pieces = validation_pieces(t, held_out);
+  const agd_permutation first = agd_permutation_identity(t->plan.rows), last = agd_permutation_identity(held_out);
+  AGD_TRY(read_part(t, data, 0, &blocks, &first, training, st));
+  return read_part(t, data, t->plan.rows, &pieces, &last, &t->validation, st);
+}
+
+/* Sends the rows from `first` on to where they are wanted. */
+static agd_code draw_part(agd_trainer *t, const agd_rows *file, uint64_t first, const agd_shard_plan *plan,
+                          agd_rows *out, agd_status *st) {
+  const agd_permutation order = agd_permutation_identity(plan->rows);
+  agd_transfer *transfer;
+  AGD_TRY(agd_rows_create(t->comm, plan, &order, first, file->features, file->targets, out, st));
+  AGD_TRY(agd_transfer_start(t->comm, file, out, &transfer, st));
+  agd_transfer_finish(&transfer);
+  return AGD_OK;
+}
+
+static agd_code read_random_split(agd_trainer *t, agd_dataset *data, agd_rows *training, agd_status *st) {
+  const agd_lanes lanes = agd_lanes_of_ranks((uint64_t)t->comm->size);
+  const agd_shard_plan whole = {.rows = data->rows, .batch = data->rows, .lanes = lanes};
+  const agd_shard_plan blocks = training_blocks(t), pieces = validation_pieces(t, data->rows - t->plan.rows);
+  const agd_permutation drawn = agd_permutation_init(data->rows, t->config.seed, agd_stream(AGD_STREAM_SPLIT, 0));
+  agd_rows file = {0};
+  agd_code code = read_part(t, data, 0, &whole, &drawn, &file, st);
+  if (code == AGD_OK) code = draw_part(t, &file, 0, &blocks, training, st);
+  if (code == AGD_OK) code = draw_part(t, &file, t->plan.rows, &pieces, &t->validation, st);
+  agd_rows_clear(&file);
+  return code;
+}
+
+/* From where the rows were read to where the first epoch needs them. */
+static agd_code take_first_order(agd_trainer *t, const agd_rows *blocks, agd_status *st) {
+  const bool moves = t->config.shuffle == AGD_SHUFFLE_GLOBAL;
+  const agd_permutation order = agd_epoch_order(t->plan.rows, moves, t->config.seed, 0);
+  AGD_TRY(agd_rows_create(t->comm, &t->plan, &order, 0, blocks->features, blocks->targets, &t->rows, st));
+  AGD_TRY(agd_transfer_start(t->comm, blocks, &t->rows, &t->transfer, st));
+  agd_transfer_finish(&t->transfer);
+  return AGD_OK;
+}
+
+/* With shuffle: shard, the rows that a rank has stay, in the order of its own first epoch. */
+static agd_code shuffle_shard(agd_trainer *t, agd_status *st) {
+  agd_rows shuffled;
+  AGD_TRY(agd_rows_create(t->comm, &t->plan, &t->rows.order, 0, t->rows.features, t->rows.targets, &shuffled, st));
+  agd_rows_reshuffle(&t->rows, NULL, &shuffled, 0, t->config.seed, t->comm->rank);
+  agd_rows_clear(&t->rows);
+  t->rows = shuffled;
+  return AGD_OK;
 }
 
 /* Mean and population sd of the training rows over all ranks, lane by lane. */
@@ -153,19 +205,24 @@ static agd_code fill(agd_trainer *t, agd_dataset *data, agd_status *st) {
   AGD_TRY(create_model(t, data, st));
   AGD_TRY(describe_training(t, data, st));
   agd_rows blocks = {0};
-  const agd_shard_plan training = training_blocks(t), validation = validation_pieces(t, data->rows - t->plan.rows);
-  agd_code code = read_part(t, data, 0, &training, &blocks, st);
-  if (code == AGD_OK) code = read_part(t, data, t->plan.rows, &validation, &t->validation, st);
+  agd_code code = t->config.data_split == AGD_SPLIT_RANDOM ? read_random_split(t, data, &blocks, st)
+                                                           : read_tail_split(t, data, &blocks, st);
   if (code == AGD_OK && t->config.standardize) code = standardize(t, &blocks, st);
-  if (code == AGD_OK) {
-    const agd_permutation order =
-        agd_epoch_order(t->plan.rows, t->config.shuffle == AGD_SHUFFLE_GLOBAL, t->config.seed, 0);
-    code = agd_rows_create(t->comm, &t->plan, &order, data->features, data->targets, &t->rows, st);
-  }
-  if (code == AGD_OK) code = agd_transfer_start(t->comm, &blocks, &t->rows, &t->transfer, st);
-  agd_transfer_finish(&t->transfer);
+  if (code == AGD_OK) code = take_first_order(t, &blocks, st);
   agd_rows_clear(&blocks);
+  if (code == AGD_OK && t->config.shuffle == AGD_SHUFFLE_SHARD) code = shuffle_shard(t, st);
   return code;
+}
+
+/* The global batch of a job that gives that of a rank. */
+static agd_code take_batch_per_rank(agd_trainer *t, agd_status *st) {
+  const uint64_t most = INT32_MAX, of_rank = t->config.batch_per_rank, ranks = (uint64_t)t->comm->size;
+  if (of_rank == 0) return AGD_OK;
+  if (of_rank > most / ranks)
+    return agd_fail(st, AGD_EUSAGE, "train.batch_per_rank: %llu rows on each of %llu ranks are more than %llu in all",
+                    (unsigned long long)of_rank, (unsigned long long)ranks, (unsigned long long)most);
+  t->config.batch = of_rank * ranks;
+  return AGD_OK;
 }
 
 agd_code agd_trainer_create(const agd_comm *comm, const agd_config *config, agd_trainer **out, agd_status *st) {
@@ -179,7 +236,8 @@ agd_code agd_trainer_create(const agd_comm *comm, const agd_config *config, agd_
     t->config = *config;
     t->best_loss = INFINITY;
     agd_dataset *data = NULL;
-    code = agd_dataset_open(config->data_file, config->data_x, config->data_y, comm, &data, st);
+    code = take_batch_per_rank(t, st); /* the same on every rank */
+    if (code == AGD_OK) code = agd_dataset_open(config->data_file, config->data_x, config->data_y, comm, &data, st);
     if (code == AGD_OK) code = fill(t, data, st);
     agd_dataset_close(&data);
   }

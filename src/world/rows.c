@@ -1,15 +1,18 @@
 #include "allegrad/rows.h"
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "allegrad/memory.h"
+#include "allegrad/rng.h"
 
-agd_code agd_rows_create(const agd_comm *comm, const agd_shard_plan *plan, const agd_permutation *order,
+agd_code agd_rows_create(const agd_comm *comm, const agd_shard_plan *plan, const agd_permutation *order, uint64_t first,
                          size_t features, size_t targets, agd_rows *out, agd_status *st) {
   *out = (agd_rows){.plan = *plan,
                     .order = *order,
+                    .first = first,
                     .features = features,
                     .targets = targets,
                     .count = agd_plan_shard_rows(plan, comm->rank)};
@@ -26,167 +29,298 @@ void agd_rows_clear(agd_rows *rows) {
   *rows = (agd_rows){0};
 }
 
-/* One local row's journey: which rank is at the other end, and the local index there. */
-typedef struct move {
-  uint64_t there; /* index on the other rank */
-  uint64_t here;
-  int rank;
-} move;
-
-/* The other ends of this rank's rows in `mine`: where they are in `other`. */
-static void find_moves(const agd_comm *comm, const agd_rows *mine, const agd_rows *other, move *moves) {
-  for (uint64_t i = 0; i < mine->count; i++) {
-    const uint64_t row = agd_permute(&mine->order, agd_plan_position(&mine->plan, comm->rank, i));
-    const uint64_t position = agd_permute_inverse(&other->order, row);
-    moves[i].here = i;
-    agd_plan_owner(&other->plan, position, &moves[i].rank, &moves[i].there);
-  }
+static void copy_row(const agd_rows *from, uint64_t i, agd_rows *to, uint64_t j) {
+  memcpy(to->x + j * to->features, from->x + i * from->features, to->features * sizeof *to->x);
+  memcpy(to->y + j * to->targets, from->y + i * from->targets, to->targets * sizeof *to->y);
 }
 
-/* Rank by rank; within a rank in the order of the receiving side, on which both sides agree without talking. */
-static int by_index_here(const void *a, const void *b) {
-  const move *left = a, *right = b;
-  if (left->rank != right->rank) return left->rank < right->rank ? -1 : 1;
-  return (left->here > right->here) - (left->here < right->here);
+/* ---- rows that stay on their rank ---- */
+
+/* A rank's own order in an epoch; home is where its rows are before the first. */
+static agd_permutation local_order(uint64_t count, uint64_t seed, int rank, uint64_t epoch) {
+  const uint64_t own = agd_random_bits(seed, agd_stream(AGD_STREAM_SHUFFLE, 0), (uint64_t)rank);
+  return agd_permutation_init(count, own, agd_stream(AGD_STREAM_SHUFFLE, (uint32_t)epoch));
 }
 
-static int by_index_there(const void *a, const void *b) {
-  const move *left = a, *right = b;
-  if (left->rank != right->rank) return left->rank < right->rank ? -1 : 1;
-  return (left->there > right->there) - (left->there < right->there);
+void agd_rows_reshuffle(const agd_rows *from, const uint64_t *epoch_of_from, agd_rows *to, uint64_t epoch,
+                        uint64_t seed, int rank) {
+  const agd_permutation order = local_order(from->count, seed, rank, epoch);
+  const agd_permutation now = epoch_of_from != NULL ? local_order(from->count, seed, rank, *epoch_of_from)
+                                                    : agd_permutation_identity(from->count);
+  for (uint64_t i = 0; i < to->count; i++) copy_row(from, agd_permute_inverse(&now, agd_permute(&order, i)), to, i);
 }
 
-/* One side of the exchange: for every other rank a datatype that picks its rows out of the local array. */
-typedef struct side {
-  move *moves;
-  MPI_Aint *displacement;
-  MPI_Datatype *type; /* [size] */
-  int *count;         /* [size]: 1 where there is anything to move, else 0 */
-  int *zero;          /* [size] byte offsets of MPI_Alltoallw, all 0 */
-} side;
+/* ---- where rows are ---- */
 
-static void clear_side(side *s) {
-  agd_release(&s->moves);
-  agd_release(&s->displacement);
-  agd_release(&s->type);
-  agd_release(&s->count);
-  agd_release(&s->zero);
+/* The row in a local place of a rank. */
+static uint64_t row_at(const agd_rows *rows, int rank, uint64_t index) {
+  return rows->first + agd_permute(&rows->order, agd_plan_position(&rows->plan, rank, index));
 }
 
-static agd_code allocate_side(const agd_comm *comm, uint64_t rows, side *s, agd_status *st) {
-  const size_t size = (size_t)comm->size;
-  const char *what = "moving the rows";
-  *s = (side){0};
-  if (rows > INT_MAX)
-    return agd_fail(st, AGD_EDATA, "%llu rows on one rank are more than one MPI message holds; use more ranks",
-                    (unsigned long long)rows);
-  AGD_TRY(agd_allocate(rows, sizeof *s->moves, what, (void **)&s->moves, st));
-  AGD_TRY(agd_allocate(rows, sizeof *s->displacement, what, (void **)&s->displacement, st));
-  AGD_TRY(agd_allocate(size, sizeof *s->type, what, (void **)&s->type, st));
-  AGD_TRY(agd_allocate(size, sizeof *s->count, what, (void **)&s->count, st));
-  return agd_allocate(size, sizeof *s->zero, what, (void **)&s->zero, st);
+/* Rank and local place of a row; false when it is not among these rows. */
+static bool find_row(const agd_rows *rows, uint64_t row, int *rank, uint64_t *index) {
+  if (row < rows->first || row - rows->first >= rows->plan.rows) return false;
+  agd_plan_owner(&rows->plan, agd_permute_inverse(&rows->order, row - rows->first), rank, index);
+  return true;
 }
 
-/* Builds the datatypes for rows of `width` reals from the sorted moves. */
-static void build_types(const agd_comm *comm, uint64_t rows, size_t width, side *s) {
-  const size_t row_bytes = width * sizeof(agd_real);
-  for (uint64_t i = 0; i < rows; i++) s->displacement[i] = (MPI_Aint)(s->moves[i].here * row_bytes);
-  uint64_t first = 0;
-  for (int r = 0; r < comm->size; r++) {
-    uint64_t end = first;
-    while (end < rows && s->moves[end].rank == r) end++;
-    s->count[r] = end > first;
-    s->type[r] = AGD_MPI_REAL;
-    if (end > first) {
-      MPI_Type_create_hindexed_block((int)(end - first), (int)width, s->displacement + first, AGD_MPI_REAL,
-                                     &s->type[r]);
-      MPI_Type_commit(&s->type[r]);
-    }
-    first = end;
-  }
+/* ---- rounds ---- */
+
+/* As many that a round's buffers are a small share of a shard, and no more than that rounds are worth their while; a
+ * round's counts are far from what an int holds. */
+enum { ROUNDS = 16, SMALLEST_ROUND = 256, LARGEST_ROUND = 1 << 24 };
+
+uint64_t agd_transfer_rounds(uint64_t largest_shard) {
+  const uint64_t least = largest_shard / LARGEST_ROUND + 1, most = largest_shard / SMALLEST_ROUND + 1;
+  const uint64_t rounds = most < ROUNDS ? most : ROUNDS;
+  return rounds > least ? rounds : least;
 }
 
-static void free_types(const agd_comm *comm, side *s) {
-  for (int r = 0; r < comm->size; r++)
-    if (s->count[r] > 0) MPI_Type_free(&s->type[r]);
-}
+/* A row to be sent. Its place there is of round place % rounds: so every round takes a like part of any order. */
+typedef struct parcel {
+  uint64_t there, here; /* rank << RANK_SHIFT | place there; place here */
+} parcel;
 
-/* x and y are two exchanges with the same moves. */
-enum { PARTS = 2 };
+enum { RANK_SHIFT = 40 };
+static const uint64_t place_mask = ((uint64_t)1 << RANK_SHIFT) - 1;
 
 struct agd_transfer {
   const agd_comm *comm;
-  struct part {
-    side send, receive;
-    MPI_Request request;
-  } part[PARTS];
+  const agd_rows *from;
+  agd_rows *to;
+  uint64_t rounds, next; /* next to be started */
+  parcel *parcels;       /* [from->count at most], by round, rank, place there */
+  uint64_t parcel_count, sent;
+  int *send_counts, *receive_counts;            /* [rounds, ranks]: rows */
+  int *send_offsets, *receive_offsets, *cursor; /* [ranks]: rows, of a round */
+  agd_real *send, *receive;                     /* rows, features before targets */
+  MPI_Datatype row;
+  MPI_Request request; /* of the round under way, MPI_REQUEST_NULL when there is none */
 };
 
-static void clear_transfer(agd_transfer **transfer) {
-  for (int p = 0; p < PARTS; p++) {
-    clear_side(&(*transfer)->part[p].send);
-    clear_side(&(*transfer)->part[p].receive);
+/* By rank, then by place there. */
+static int by_place(const void *left, const void *right) {
+  const parcel *a = left, *b = right;
+  return (a->there > b->there) - (a->there < b->there);
+}
+
+static uint64_t round_of(const agd_transfer *t, const parcel *p) { return (p->there & place_mask) % t->rounds; }
+
+/* Lists what this rank has to send and counts it, [round, rank]. */
+static void list_parcels(agd_transfer *t) {
+  for (uint64_t i = 0; i < t->from->count; i++) {
+    int rank;
+    uint64_t there;
+    if (!find_row(t->to, row_at(t->from, t->comm->rank, i), &rank, &there)) continue;
+    AGD_REQUIRE(there <= place_mask);
+    const parcel p = {.there = (uint64_t)rank << RANK_SHIFT | there, .here = i};
+    t->parcels[t->parcel_count++] = p;
+    t->send_counts[round_of(t, &p) * (uint64_t)t->comm->size + (uint64_t)rank]++;
   }
+}
+
+/* In place, round by round: an American flag sort, then each round by rank and place. */
+static void sort_parcels(agd_transfer *t, uint64_t *start, uint64_t *end) {
+  const size_t ranks = (size_t)t->comm->size;
+  uint64_t first = 0;
+  for (uint64_t r = 0; r < t->rounds; r++) {
+    start[r] = first;
+    for (size_t k = 0; k < ranks; k++) first += (uint64_t)t->send_counts[r * ranks + k];
+    end[r] = first;
+  }
+  for (uint64_t r = 0; r < t->rounds; r++) {
+    while (start[r] < end[r]) {
+      const uint64_t its = round_of(t, &t->parcels[start[r]]);
+      if (its == r) {
+        start[r]++;
+        continue;
+      }
+      const parcel swapped = t->parcels[start[its]];
+      t->parcels[start[its]++] = t->parcels[start[r]];
+      t->parcels[start[r]] = swapped;
+    }
+  }
+  for (uint64_t r = 0, begin = 0; r < t->rounds; begin = end[r++])
+    qsort(t->parcels + begin, end[r] - begin, sizeof *t->parcels, by_place);
+}
+
+/* The most rows of any round. */
+static uint64_t largest_round(const agd_transfer *t, const int *counts) {
+  uint64_t largest = 0;
+  for (uint64_t r = 0; r < t->rounds; r++) {
+    uint64_t rows = 0;
+    for (int k = 0; k < t->comm->size; k++) rows += (uint64_t)counts[r * (uint64_t)t->comm->size + (uint64_t)k];
+    if (rows > largest) largest = rows;
+  }
+  AGD_REQUIRE(largest <= INT_MAX);
+  return largest;
+}
+
+static size_t row_width(const agd_transfer *t) { return t->from->features + t->from->targets; }
+
+static int offsets(const int *counts, int ranks, int *out) {
+  int sum = 0;
+  for (int k = 0; k < ranks; k++) {
+    out[k] = sum;
+    sum += counts[k];
+  }
+  return sum;
+}
+
+/* Packs what the next round sends and starts it. */
+static void start_round(agd_transfer *t) {
+  const int ranks = t->comm->size;
+  const int *send_counts = t->send_counts + t->next * (uint64_t)ranks,
+            *receive_counts = t->receive_counts + t->next * (uint64_t)ranks;
+  const agd_rows *from = t->from;
+  const int count = offsets(send_counts, ranks, t->send_offsets);
+  offsets(receive_counts, ranks, t->receive_offsets);
+  agd_real *to = t->send;
+  for (int i = 0; i < count; i++, to += row_width(t)) {
+    const uint64_t here = t->parcels[t->sent++].here;
+    memcpy(to, from->x + here * from->features, from->features * sizeof *to);
+    memcpy(to + from->features, from->y + here * from->targets, from->targets * sizeof *to);
+  }
+  MPI_Ialltoallv(t->send, send_counts, t->send_offsets, t->row, t->receive, receive_counts, t->receive_offsets, t->row,
+                 t->comm->mpi, &t->request);
+  t->next++;
+}
+
+/* Waits for the round under way and puts its rows in their places: those of a rank come in the order of the places. */
+static void finish_round(agd_transfer *t) {
+  agd_rows *to = t->to;
+  MPI_Wait(&t->request, MPI_STATUS_IGNORE); /* NOLINT(*MPI-Checker): of start_round */
+  memcpy(t->cursor, t->receive_offsets, (size_t)t->comm->size * sizeof *t->cursor);
+  for (uint64_t i = t->next - 1; i < to->count; i += t->rounds) {
+    int rank = 0;
+    uint64_t there;
+    const bool found = find_row(t->from, row_at(to, t->comm->rank, i), &rank, &there);
+    AGD_REQUIRE(found);
+    const agd_real *row = t->receive + (size_t)t->cursor[rank]++ * row_width(t);
+    memcpy(to->x + i * to->features, row, to->features * sizeof *row);
+    memcpy(to->y + i * to->targets, row + to->features, to->targets * sizeof *row);
+  }
+}
+
+/* ---- a transfer ---- */
+
+static void clear_transfer(agd_transfer **transfer) {
+  agd_transfer *t = *transfer;
+  if (t == NULL) return;
+  if (t->row != MPI_DATATYPE_NULL) MPI_Type_free(&t->row);
+  agd_release(&t->parcels);
+  agd_release(&t->send_counts);
+  agd_release(&t->receive_counts);
+  agd_release(&t->send_offsets);
+  agd_release(&t->receive_offsets);
+  agd_release(&t->cursor);
+  agd_release(&t->send);
+  agd_release(&t->receive);
   agd_release(transfer);
 }
 
-static agd_code allocate_transfer(const agd_comm *comm, const agd_rows *from, const agd_rows *to, agd_transfer **out,
-                                  agd_status *st) {
-  AGD_TRY(agd_allocate(1, sizeof **out, "moving the rows", (void **)out, st));
-  (*out)->comm = comm;
-  for (int p = 0; p < PARTS; p++) {
-    AGD_TRY(allocate_side(comm, from->count, &(*out)->part[p].send, st));
-    AGD_TRY(allocate_side(comm, to->count, &(*out)->part[p].receive, st));
-  }
-  return AGD_OK;
+static const char what[] = "moving the rows";
+
+static agd_code allocate_tables(agd_transfer *t, agd_status *st) {
+  const size_t ranks = (size_t)t->comm->size;
+  AGD_TRY(agd_allocate(t->from->count, sizeof *t->parcels, what, (void **)&t->parcels, st));
+  AGD_TRY(agd_allocate(t->rounds * ranks, sizeof *t->send_counts, what, (void **)&t->send_counts, st));
+  AGD_TRY(agd_allocate(t->rounds * ranks, sizeof *t->receive_counts, what, (void **)&t->receive_counts, st));
+  AGD_TRY(agd_allocate(ranks, sizeof *t->send_offsets, what, (void **)&t->send_offsets, st));
+  AGD_TRY(agd_allocate(ranks, sizeof *t->receive_offsets, what, (void **)&t->receive_offsets, st));
+  return agd_allocate(ranks, sizeof *t->cursor, what, (void **)&t->cursor, st);
 }
 
-static void start_part(const agd_comm *comm, struct part *part, const agd_rows *from, const agd_rows *to, size_t width,
-                       const agd_real *source, agd_real *destination) {
-  side *send = &part->send, *receive = &part->receive;
-  build_types(comm, from->count, width, send);
-  build_types(comm, to->count, width, receive);
-  MPI_Ialltoallw(source, send->count, send->zero, send->type, destination, receive->count, receive->zero, receive->type,
-                 comm->mpi, &part->request);
+/* Every rank tells every other how many rows it sends it in each round. */
+static agd_code exchange_counts(agd_transfer *t, agd_status *st) {
+  const size_t ranks = (size_t)t->comm->size, rounds = t->rounds;
+  int *told = NULL, *heard = NULL; /* [ranks, rounds] */
+  if (agd_allocate(ranks * rounds, sizeof *told, what, (void **)&told, st) == AGD_OK)
+    agd_allocate(ranks * rounds, sizeof *heard, what, (void **)&heard, st);
+  const agd_code code = agd_comm_agree(t->comm, st);
+  if (code == AGD_OK) {
+    for (size_t r = 0; r < rounds; r++)
+      for (size_t k = 0; k < ranks; k++) told[k * rounds + r] = t->send_counts[r * ranks + k];
+    MPI_Alltoall(told, (int)rounds, MPI_INT, heard, (int)rounds, MPI_INT, t->comm->mpi);
+    for (size_t r = 0; r < rounds; r++)
+      for (size_t k = 0; k < ranks; k++) t->receive_counts[r * ranks + k] = heard[k * rounds + r];
+  }
+  agd_release(&told);
+  agd_release(&heard);
+  return code;
+}
+
+static agd_code prepare(agd_transfer *t, agd_status *st) {
+  uint64_t *start = NULL, *end = NULL;
+  if (allocate_tables(t, st) == AGD_OK && agd_allocate(t->rounds, sizeof *start, what, (void **)&start, st) == AGD_OK)
+    agd_allocate(t->rounds, sizeof *end, what, (void **)&end, st);
+  agd_code code = agd_comm_agree(t->comm, st);
+  if (code == AGD_OK) {
+    list_parcels(t);
+    sort_parcels(t, start, end);
+    code = exchange_counts(t, st);
+  }
+  agd_release(&start);
+  agd_release(&end);
+  if (code != AGD_OK) return code;
+  const size_t row_bytes = row_width(t) * sizeof *t->send;
+  if (agd_allocate(largest_round(t, t->send_counts), row_bytes, what, (void **)&t->send, st) == AGD_OK)
+    agd_allocate(largest_round(t, t->receive_counts), row_bytes, what, (void **)&t->receive, st);
+  return agd_comm_agree(t->comm, st);
+}
+
+/* One rank has all rows: they need not be sent for. */
+static void copy_all(const agd_rows *from, agd_rows *to) {
+  for (uint64_t i = 0; i < to->count; i++) {
+    int rank;
+    uint64_t there = 0;
+    const bool found = find_row(from, row_at(to, 0, i), &rank, &there);
+    AGD_REQUIRE(found);
+    copy_row(from, there, to, i);
+  }
 }
 
 agd_code agd_transfer_start(const agd_comm *comm, const agd_rows *from, agd_rows *to, agd_transfer **out,
                             agd_status *st) {
   agd_transfer *t = NULL;
-  allocate_transfer(comm, from, to, &t, st);
-  const agd_code code = agd_comm_agree(comm, st);
   *out = NULL;
-  if (code != AGD_OK) {
-    if (t != NULL) clear_transfer(&t);
-    return code;
+  if (comm->size == 1) {
+    copy_all(from, to);
+    return AGD_OK;
   }
-  side *send = &t->part[0].send, *receive = &t->part[0].receive;
-  find_moves(comm, from, to, send->moves);
-  find_moves(comm, to, from, receive->moves);
-  /* NOLINTBEGIN(*NonNullParamChecker): agreed means allocated, on this rank too */
-  qsort(send->moves, from->count, sizeof *send->moves, by_index_there);
-  qsort(receive->moves, to->count, sizeof *receive->moves, by_index_here);
-  memcpy(t->part[1].send.moves, send->moves, from->count * sizeof *send->moves);
-  memcpy(t->part[1].receive.moves, receive->moves, to->count * sizeof *receive->moves);
-  /* NOLINTEND(*NonNullParamChecker) */
-  start_part(comm, &t->part[0], from, to, from->features, from->x, to->x);
-  start_part(comm, &t->part[1], from, to, from->targets, from->y, to->y);
+  agd_allocate(1, sizeof *t, what, (void **)&t, st);
+  agd_code code = agd_comm_agree(comm, st);
+  if (code == AGD_OK) {
+    uint64_t largest = 0;
+    for (int rank = 0; rank < comm->size; rank++) {
+      const uint64_t rows = agd_plan_shard_rows(&to->plan, rank);
+      if (rows > largest) largest = rows;
+    }
+    /* NOLINTNEXTLINE(*NullDereference): agreed means allocated, on this rank too */
+    *t = (agd_transfer){.comm = comm, .from = from, .to = to, .rounds = agd_transfer_rounds(largest)};
+    t->request = MPI_REQUEST_NULL;
+    MPI_Type_contiguous((int)row_width(t), AGD_MPI_REAL, &t->row);
+    MPI_Type_commit(&t->row);
+    code = prepare(t, st);
+  }
+  if (code == AGD_OK)
+    start_round(t);
+  else
+    clear_transfer(&t);
   *out = t;
-  return AGD_OK;
+  return code;
 }
 
-void agd_transfer_poke(agd_transfer *transfer) {
-  int done;
-  for (int p = 0; transfer != NULL && p < PARTS; p++) MPI_Test(&transfer->part[p].request, &done, MPI_STATUS_IGNORE);
+void agd_transfer_poke(agd_transfer *t) {
+  if (t == NULL || t->next == t->rounds) return;
+  finish_round(t);
+  start_round(t);
 }
 
 void agd_transfer_finish(agd_transfer **transfer) {
-  if (*transfer == NULL) return;
-  for (int p = 0; p < PARTS; p++) {
-    struct part *part = &(*transfer)->part[p];
-    MPI_Wait(&part->request, MPI_STATUS_IGNORE); /* NOLINT(*MPI-Checker): of start_part */
-    free_types((*transfer)->comm, &part->send);
-    free_types((*transfer)->comm, &part->receive);
-  }
+  agd_transfer *t = *transfer;
+  if (t == NULL) return;
+  while (t->next < t->rounds) agd_transfer_poke(t);
+  finish_round(t);
   clear_transfer(transfer);
 }

@@ -32,12 +32,15 @@ static void train_with(const agd_comm *comm, const char *folder, const char *nam
   agd_trainer *trainer;
   agd_run *run = NULL;
   char data[TEMPORARY_SIZE], place[TEMPORARY_SIZE], text[2 * TEMPORARY_SIZE];
+  const char *batch = "batch: 16, ";
+  for (size_t i = 0; i < count; i++)
+    if (strncmp(overrides[i], "train.batch_per_rank", 20) == 0) batch = "";
   snprintf(text, sizeof text,
            "data: {file: %s}\n"
            "model: {hidden: [9, 17]}\n"
-           "train: {optimizer: {name: adam}, batch: 16, max_steps: 5, reproducible: 4}\n"
+           "train: {optimizer: {name: adam}, %smax_steps: 5, reproducible: 4}\n"
            "log: {progress: off}\n",
-           temporary_path(data, folder, "data.h5"));
+           temporary_path(data, folder, "data.h5"), batch);
   assert_int_equal(agd_config_parse(text, "job.yaml", overrides, count, &job, &st), AGD_OK);
   assert_int_equal(agd_trainer_create(comm, &job, &trainer, &st), AGD_OK);
   if (comm->rank == 0) assert_int_equal(agd_run_create(temporary_path(place, folder, name), &job, &run, &st), AGD_OK);
@@ -198,6 +201,77 @@ static void test_accumulated_batches_are_one(void **state) {
   }
 }
 
+/* A job with these overrides leaves the same bits on one rank as on all. */
+static void check_same_alone(const char *folder, const char *const *overrides, size_t count) {
+  char path[TEMPORARY_SIZE];
+  if (world.rank == 0) {
+    agd_comm alone;
+    agd_comm_create(MPI_COMM_SELF, &alone);
+    make_data(temporary_path(path, folder, "data.h5"));
+    train_with(&alone, folder, "alone", overrides, count);
+    agd_comm_destroy(&alone);
+  }
+  MPI_Barrier(world.mpi);
+  train_with(&world, folder, "many", overrides, count);
+  if (world.rank == 0) assert_same_state(folder, "alone/final.weights.h5", "many/final.weights.h5");
+}
+
+/* What is held out is drawn by the seed, not by who reads it. */
+static void test_a_random_split_is_the_same(void **state) {
+  const char *const overrides[] = {"data.split=random", "data.standardize=true", "train.max_steps=7"};
+  check_same_alone(*state, overrides, 3);
+}
+
+/* Three rows to train, batches of two and of one, and nothing to validate on most ranks. */
+static void test_ranks_without_rows(void **state) {
+  const char *const overrides[] = {"data.validation_split=0.95",
+                                   "train.batch=2",
+                                   "train.reproducible=0",
+                                   "train.max_steps=5",
+                                   "train.optimizer={name: sgd, learning_rate: 0.01}",
+                                   "model.activation=tanh"};
+  static const char *const ways[] = {"comm.exchange=allreduce", "comm.exchange=buckets", "comm.exchange=window"};
+  char path[TEMPORARY_SIZE];
+  agd_comm alone;
+  agd_comm_create(MPI_COMM_SELF, &alone);
+  if (world.rank == 0) {
+    make_data(temporary_path(path, *state, "data.h5"));
+    train_with(&alone, *state, "alone", overrides, 6);
+  }
+  agd_comm_destroy(&alone);
+  MPI_Barrier(world.mpi);
+  for (size_t w = 0; w < 3; w++) {
+    const char *all[7];
+    double norm;
+    char name[8];
+    memcpy(all, overrides, sizeof overrides);
+    all[6] = ways[w];
+    snprintf(name, sizeof name, "way%zu", w);
+    train_with(&world, *state, name, all, 7);
+    if (world.rank == 0)
+      assert_true(difference(*state, "alone/final.weights.h5", temporary_path(path, name, "final.weights.h5"), &norm) <
+                  2e-5);
+  }
+}
+
+/* batch_per_rank is batch divided by the ranks; and a shard that is reshuffled is no file order. */
+static void test_batch_per_rank_and_shards(void **state) {
+  char path[TEMPORARY_SIZE], batch[32];
+  snprintf(batch, sizeof batch, "train.batch=%d", 5 * world.size);
+  const char *const global[] = {batch, "train.max_steps=6", "train.shuffle=shard"},
+                    *const of_rank[] = {"train.batch_per_rank=5", "train.max_steps=6", "train.shuffle=shard"},
+                    *const unshuffled[] = {batch, "train.max_steps=6", "train.shuffle=none"};
+  double norm;
+  if (world.rank == 0) make_data(temporary_path(path, *state, "data.h5"));
+  MPI_Barrier(world.mpi);
+  train_plainly(*state, "global", global, 3);
+  train_plainly(*state, "of_rank", of_rank, 3);
+  train_plainly(*state, "unshuffled", unshuffled, 3);
+  if (world.rank != 0) return;
+  assert_true(difference(*state, "global/final.weights.h5", "of_rank/final.weights.h5", &norm) == 0);
+  assert_true(difference(*state, "global/final.weights.h5", "unshuffled/final.weights.h5", &norm) > 1e-4);
+}
+
 /* One step of SGD moves the weights by learning_rate x clip_norm when the gradient is longer, by every way. */
 static void test_clipping_bounds_the_step(void **state) {
   static const char *const ways[] = {"comm.exchange=allreduce", "comm.exchange=buckets", "comm.exchange=window"};
@@ -279,6 +353,9 @@ static const struct CMUnitTest tests[] = {TEST(test_every_exchange_leaves_the_sa
                                           TEST(test_recalibrated_files_are_the_same),
                                           TEST(test_larger_steps_are_the_same),
                                           TEST(test_accumulated_batches_are_one),
+                                          TEST(test_a_random_split_is_the_same),
+                                          TEST(test_ranks_without_rows),
+                                          TEST(test_batch_per_rank_and_shards),
                                           TEST(test_clipping_bounds_the_step),
                                           TEST(test_early_stopping_and_the_best),
                                           TEST(test_times_add_up)};

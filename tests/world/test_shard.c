@@ -43,6 +43,30 @@ static void test_each_row_once_an_epoch(void **state) {
       }
 }
 
+/* Rows and offsets beyond 2^31: place and owner stay inverses, and so do the two ways of an order. */
+static void test_more_rows_than_an_int_counts(void **state) {
+  (void)state;
+  const uint64_t rows = ((uint64_t)3 << 33) + 12345;
+  const agd_shard_plan plans[] = {{rows, 1000, agd_lanes_of_ranks(7)},
+                                  {rows, rows, agd_lanes_of_ranks(3)},
+                                  {rows, (uint64_t)1 << 32, agd_lanes_fixed(16, 5)}};
+  const agd_permutation order = agd_epoch_order(rows, 1, 3, 4);
+  for (size_t p = 0; p < sizeof plans / sizeof *plans; p++) {
+    uint64_t total = 0;
+    for (int rank = 0; rank < (int)plans[p].lanes.ranks; rank++) total += agd_plan_shard_rows(&plans[p], rank);
+    assert_true(total == rows);
+    for (uint64_t i = 0; i < 1000; i++) {
+      const uint64_t position = i < 2 ? i * (rows - 1) : agd_permute(&order, i * (rows / 1000));
+      int rank = -1;
+      uint64_t index = 0;
+      agd_plan_owner(&plans[p], position, &rank, &index);
+      assert_true(index < agd_plan_shard_rows(&plans[p], rank));
+      assert_true(agd_plan_position(&plans[p], rank, index) == position);
+      assert_true(agd_permute_inverse(&order, agd_permute(&order, position)) == position);
+    }
+  }
+}
+
 static void test_steps_of_an_epoch(void **state) {
   (void)state;
   const agd_shard_plan plan = {.rows = 16512, .batch = 50, .lanes = agd_lanes_of_ranks(3)};
@@ -73,6 +97,7 @@ static void test_training_rows_as_keras(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_each_row_once_an_epoch),
+                                     cmocka_unit_test(test_more_rows_than_an_int_counts),
                                      cmocka_unit_test(test_steps_of_an_epoch), cmocka_unit_test(test_epoch_orders),
                                      cmocka_unit_test(test_training_rows_as_keras)};
   return cmocka_run_group_tests(tests, NULL, NULL);
