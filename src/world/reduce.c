@@ -18,6 +18,9 @@ static bool has_window(const agd_reduce *r) { return r->window != NULL; }
 /* One rank and one lane: there is nothing to sum. */
 static bool alone(const agd_reduce *r) { return r->lanes.count == 1; }
 
+/* One rank, whose lanes are summed where they are computed: nothing travels. */
+static bool at_home(const agd_reduce *r) { return r->comm->size == 1; }
+
 static size_t widest_input(const agd_model *model) {
   size_t widest = 0;
   for (size_t l = 0; l < model->layer_count; l++) {
@@ -303,12 +306,6 @@ static void fold_by_messages(agd_reduce *r) {
   agd_reduce_tell(r, 0, total);
 }
 
-/* Fixed lanes on one rank: its runs are folded where they are. */
-static void fold_at_home(agd_reduce *r) {
-  for (size_t run = 0; run < r->plan.run_count; run++) r->run[run] = r->gradients + run * r->model->weight_count;
-  agd_reduce_fold(r, 0, r->model->exchange_count, 0, true);
-}
-
 static void send_bucket(agd_reduce *r) {
   const size_t count = r->bucket_end - r->bucket_start;
   r->bucket_ends[r->bucket_count] = r->bucket_end;
@@ -351,7 +348,7 @@ static void allreduce(agd_reduce *r) {
   }
 }
 
-/* One lane: a slice is global as soon as it is computed. */
+/* One rank whose lanes are one run: a slice is global as soon as it is computed. */
 static void tell_at_once(void *context, size_t offset, size_t count) { agd_reduce_tell(context, offset, count); }
 
 agd_exchange agd_reduce_exchange(agd_reduce *r, void (*ready)(void *context, size_t offset, size_t count),
@@ -359,7 +356,7 @@ agd_exchange agd_reduce_exchange(agd_reduce *r, void (*ready)(void *context, siz
   r->ready = ready;
   r->ready_context = context;
   agd_exchange exchange = {.context = r, .groups = groups(r)};
-  if (alone(r))
+  if (at_home(r))
     exchange.gradient_ready = tell_at_once;
   else if (r->way == AGD_EXCHANGE_BUCKETS)
     exchange.gradient_ready = bucket_ready;
@@ -373,15 +370,13 @@ agd_exchange agd_reduce_exchange(agd_reduce *r, void (*ready)(void *context, siz
 }
 
 void agd_reduce_gradients(agd_reduce *r) {
-  if (alone(r)) return;
+  if (at_home(r)) return;
   const size_t exchanged = r->model->exchange_count;
   if (has_window(r)) {
     agd_window_gradients(r);
     return;
   }
-  if (r->comm->size == 1)
-    fold_at_home(r);
-  else if (r->lanes.fixed)
+  if (r->lanes.fixed)
     fold_by_messages(r);
   else if (r->way == AGD_EXCHANGE_BUCKETS)
     wait_for_buckets(r);
