@@ -65,6 +65,11 @@ CASES = {
     # 121 training rows in batches of 24: the last batch is one row, whose variance is zero
     "one-row": dict(rows=152, job=Job(hidden=[8, 8], batch=24, epochs=3)),
     "unbiased": dict(rows=125, keras=False, job=Job(hidden=[8, 4], batch=9, epochs=2, momentum=0.9, unbiased=True)),
+    # a feature with a mean of 1000 standard deviations, and a constant one; Keras' arithmetic cancels there
+    "offset": dict(
+        rows=180, offset=True, keras=False,
+        job=Job(hidden=[10, 6], batch=21, epochs=3, momentum=0.9, activation="tanh"),
+    ),
     "linear": dict(
         rows=200,
         job=Job(hidden=[], batch=20, epochs=3, standardize=True, optimizer_args={"learning_rate": 0.05}),
@@ -119,6 +124,9 @@ def lucas_rows(case):
         x, y = file["x"][: case["rows"]], file["y"][: case["rows"]].reshape(case["rows"], -1)
     if case.get("targets", 1) == 2:
         y = np.hstack([y, np.log(y)])
+    if case.get("offset"):
+        x[:, 0] = (x[:, 0] - x[:, 0].mean()) / x[:, 0].std() + 1000
+        x[:, 1] = 7
     return x.astype(np.float32), y.astype(np.float32)
 
 

@@ -1,5 +1,8 @@
-/* P ranks train as one: random networks, batches and splits, in double, against the same batches on a single rank. */
+/* P ranks train as one: random networks, batches and splits, against the same batches on a single rank. In double
+ * within 1e-10 after ten steps; in float within 2e-5, with smooth activations: a ReLU's input may be rounded to either
+ * side. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "allegrad/network.h"
@@ -10,6 +13,15 @@
 #include "cmocka_mpi.h"
 
 enum { CASES = 60, STEPS = 10, MAX_ROWS = 40, MAX_FEATURES = 12, LANES = 8 };
+
+#ifdef ALLEGRAD_DOUBLE
+static const double TOLERANCE = 1e-10, RATE = 0.01;
+static const agd_activation ACTIVATIONS[] = {AGD_LINEAR, AGD_RELU, AGD_TANH, AGD_SIGMOID};
+#else
+static const double TOLERANCE = 2e-5, RATE = 0.002; /* a batch of a few rows amplifies rounding with every step */
+static const agd_activation ACTIVATIONS[] = {AGD_LINEAR, AGD_TANH, AGD_SIGMOID};
+#endif
+enum { ACTIVATION_COUNT = sizeof ACTIVATIONS / sizeof *ACTIVATIONS };
 
 /* A number below n for draw i of a case. */
 static size_t draw(uint64_t seed, uint64_t i, size_t n) { return (size_t)(agd_random_bits(seed, 1, i) % n); }
@@ -26,14 +38,14 @@ static job random_job(uint64_t seed) {
   j.model = (agd_model_spec){.inputs = 1 + draw(seed, 1, MAX_FEATURES),
                              .outputs = 1 + draw(seed, 2, 3),
                              .hidden_count = draw(seed, 3, 4),
-                             .activation = (agd_activation)draw(seed, 4, 4),
+                             .activation = ACTIVATIONS[draw(seed, 4, ACTIVATION_COUNT)],
                              .batch_norm = draw(seed, 5, 4) > 0,
                              .momentum = 0.9,
                              .epsilon = 1e-3};
   for (size_t h = 0; h < j.model.hidden_count; h++) j.model.hidden[h] = 1 + draw(seed, 10 + h, 24);
   j.optimizer = (agd_optimizer_spec){.name = draw(seed, 6, 3) == 0 ? AGD_ADAM : AGD_SGD,
                                      .learning_rate =
-                                         j.model.batch_norm ? 0.01 : 1e-5, /* raw features without BN diverge easily */
+                                         j.model.batch_norm ? RATE : 1e-5, /* raw features without BN diverge easily */
                                      .momentum = draw(seed, 7, 2) > 0 ? 0.9 : 0,
                                      .nesterov = draw(seed, 8, 2) > 0,
                                      .beta_1 = 0.9,
@@ -42,9 +54,14 @@ static job random_job(uint64_t seed) {
   return j;
 }
 
-/* Feature c of global row r of step s: shifted and scaled, as raw data is. */
+/* Feature c of global row r of step s: shifted and scaled, as raw data is; before BN some are constant, and some have a
+ * mean of a thousand standard deviations. */
 static agd_real feature(const job *j, size_t s, size_t r, size_t c) {
-  const double u = agd_random_uniform(j->seed, 2, (s * MAX_ROWS + r) * MAX_FEATURES + c);
+  const double u = agd_random_uniform(j->seed, 2, (s * MAX_ROWS + r) * MAX_FEATURES + c), sd = sqrt(1.0 / 12);
+  const size_t kind =
+      j->model.batch_norm && c > 0 ? draw(j->seed, 50 + c, 6) : 5; /* of the first the targets are made */
+  if (kind == 0) return 3;
+  if (kind == 1) return (agd_real)(u - 0.5 + 1000 * sd);
   return (agd_real)((double)(c + 1) * u + 3 * (double)c);
 }
 
@@ -130,7 +147,8 @@ static void check(uint64_t seed) {
   const double loss_many = train(&j, &world, &lanes, WAYS[seed % WAY_COUNT], &many);
   const double weights = largest_difference(many->weights, one->weights, one->weight_count),
                averages = largest_difference(many->averages, one->averages, one->average_count);
-  if (!(weights <= 1e-10 && averages <= 1e-10 && fabs(loss_many - loss_one) <= 1e-10 * (1 + fabs(loss_one))))
+  if (!(weights <= TOLERANCE && averages <= TOLERANCE &&
+        fabs(loss_many - loss_one) <= TOLERANCE * (1 + fabs(loss_one))))
     fail_msg("case %llu: weights differ by %g, averages by %g, losses %.15g and %.15g", (unsigned long long)seed,
              weights, averages, loss_many, loss_one);
   agd_model_destroy(&one);
@@ -141,6 +159,7 @@ static void check(uint64_t seed) {
 static void test_many_ranks_are_one(void **state) {
   (void)state;
   for (uint64_t seed = 1; seed <= CASES; seed++) check(seed * 1000 + (uint64_t)world.size);
+  if (world.rank == 0) printf("%d random jobs on %d ranks agree with one rank\n", (int)CASES, world.size);
 }
 
 /* Fixed lanes: the same bits as one rank, by every way. */
