@@ -122,13 +122,15 @@ const agd_command agd_command_train = {
     .summary = "train a model as a job file says; leaves a run folder",
     .positional = "JOB.yaml",
     .option = OPTIONS,
-    .description = "Trains the model that JOB.yaml describes on all ranks and leaves a run folder: config.yaml,\n"
-                   "metrics.csv, steps.csv, checkpoints/, final.weights.h5 (Keras' format), status, events/\n"
-                   "(TensorBoard) and curves.png. The batches are the same for any number of ranks.\n"
-                   "A training whose loss is no number any more ends with exit code 3; its metrics are kept.\n",
+    .description =
+        "Trains the model that JOB.yaml describes on all ranks and leaves a run folder: config.yaml,\n"
+        "metrics.csv, steps.csv, checkpoints/, best.weights.h5 and final.weights.h5 (Keras' format), status,\n"
+        "events/ (TensorBoard) and curves.png. The batches are the same for any number of ranks.\n"
+        "A training whose loss is no number any more ends with exit code 3; its metrics are kept.\n",
     .examples = "  allegrad train job.yaml\n"
                 "  mpirun -n 4 allegrad train job.yaml --run run/first\n"
-                "  allegrad train job.yaml --set train.epochs=5 --set 'model.hidden=[64, 32]'\n",
+                "  allegrad train job.yaml --set train.epochs=5 --set 'model.hidden=[64, 32]'\n"
+                "  mpirun -n 4 allegrad train job.yaml --verbose\n",
     .more_help = print_keys,
     .collective = true,
     .run = run_train};

@@ -7,12 +7,13 @@
 static double remaining(const agd_schedule_spec *spec, uint64_t steps_per_epoch, uint64_t warmup, uint64_t all_steps,
                         uint64_t step) {
   const double pi = 3.14159265358979323846, f = spec->final_factor;
+  const uint64_t epoch = step / steps_per_epoch;
   double progress = 1;
   switch (spec->name) {
   case AGD_SCHEDULE_CONSTANT:
     break;
   case AGD_SCHEDULE_STEP:
-    return pow(spec->step_factor, (double)(step / steps_per_epoch / spec->step_epochs));
+    return pow(spec->step_factor, floor((double)epoch / (double)spec->step_epochs));
   case AGD_SCHEDULE_COSINE:
     if (warmup + 1 < all_steps) progress = fmin(1, (double)(step - warmup) / (double)(all_steps - 1 - warmup));
     return f + (1 - f) * (1 + cos(pi * progress)) / 2;

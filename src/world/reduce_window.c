@@ -86,6 +86,7 @@ static segment lay_out(const agd_reduce *r, int world_rank) {
 /* Where the segment of a rank of the node begins, behind the weights; of one past the last: the size of all. */
 static size_t segment_start(const agd_reduce *r, const int *world_rank, int node_rank) {
   size_t start = weights_size(r);
+  /* NOLINTNEXTLINE(*NullDereference): agreed means allocated */
   for (int peer = 0; peer < node_rank; peer++) start += lay_out(r, world_rank[peer]).size;
   return start;
 }

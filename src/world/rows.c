@@ -91,6 +91,7 @@ struct agd_transfer {
   uint64_t rounds, next; /* next to be started */
   parcel *parcels;       /* [from->count at most], by round, rank, place there */
   uint64_t parcel_count, sent;
+  uint64_t *starts, *ends;                      /* [rounds]: of the parcels, while they are sorted */
   int *send_counts, *receive_counts;            /* [rounds, ranks]: rows */
   int *send_offsets, *receive_offsets, *cursor; /* [ranks]: rows, of a round */
   agd_real *send, *receive;                     /* rows, features before targets */
@@ -120,7 +121,8 @@ static void list_parcels(agd_transfer *t) {
 }
 
 /* In place, round by round: an American flag sort, then each round by rank and place. */
-static void sort_parcels(agd_transfer *t, uint64_t *start, uint64_t *end) {
+static void sort_parcels(agd_transfer *t) {
+  uint64_t *start = t->starts, *end = t->ends;
   const size_t ranks = (size_t)t->comm->size;
   uint64_t first = 0;
   for (uint64_t r = 0; r < t->rounds; r++) {
@@ -209,6 +211,8 @@ static void clear_transfer(agd_transfer **transfer) {
   if (t == NULL) return;
   if (t->row != MPI_DATATYPE_NULL) MPI_Type_free(&t->row);
   agd_release(&t->parcels);
+  agd_release(&t->starts);
+  agd_release(&t->ends);
   agd_release(&t->send_counts);
   agd_release(&t->receive_counts);
   agd_release(&t->send_offsets);
@@ -224,6 +228,8 @@ static const char what[] = "moving the rows";
 static agd_code allocate_tables(agd_transfer *t, agd_status *st) {
   const size_t ranks = (size_t)t->comm->size;
   AGD_TRY(agd_allocate(t->from->count, sizeof *t->parcels, what, (void **)&t->parcels, st));
+  AGD_TRY(agd_allocate(t->rounds, sizeof *t->starts, what, (void **)&t->starts, st));
+  AGD_TRY(agd_allocate(t->rounds, sizeof *t->ends, what, (void **)&t->ends, st));
   AGD_TRY(agd_allocate(t->rounds * ranks, sizeof *t->send_counts, what, (void **)&t->send_counts, st));
   AGD_TRY(agd_allocate(t->rounds * ranks, sizeof *t->receive_counts, what, (void **)&t->receive_counts, st));
   AGD_TRY(agd_allocate(ranks, sizeof *t->send_offsets, what, (void **)&t->send_offsets, st));
@@ -239,11 +245,13 @@ static agd_code exchange_counts(agd_transfer *t, agd_status *st) {
     agd_allocate(ranks * rounds, sizeof *heard, what, (void **)&heard, st);
   const agd_code code = agd_comm_agree(t->comm, st);
   if (code == AGD_OK) {
+    /* NOLINTBEGIN(*NullDereference): agreed means allocated */
     for (size_t r = 0; r < rounds; r++)
       for (size_t k = 0; k < ranks; k++) told[k * rounds + r] = t->send_counts[r * ranks + k];
     MPI_Alltoall(told, (int)rounds, MPI_INT, heard, (int)rounds, MPI_INT, t->comm->mpi);
     for (size_t r = 0; r < rounds; r++)
       for (size_t k = 0; k < ranks; k++) t->receive_counts[r * ranks + k] = heard[k * rounds + r];
+    /* NOLINTEND(*NullDereference) */
   }
   agd_release(&told);
   agd_release(&heard);
@@ -251,18 +259,11 @@ static agd_code exchange_counts(agd_transfer *t, agd_status *st) {
 }
 
 static agd_code prepare(agd_transfer *t, agd_status *st) {
-  uint64_t *start = NULL, *end = NULL;
-  if (allocate_tables(t, st) == AGD_OK && agd_allocate(t->rounds, sizeof *start, what, (void **)&start, st) == AGD_OK)
-    agd_allocate(t->rounds, sizeof *end, what, (void **)&end, st);
-  agd_code code = agd_comm_agree(t->comm, st);
-  if (code == AGD_OK) {
-    list_parcels(t);
-    sort_parcels(t, start, end);
-    code = exchange_counts(t, st);
-  }
-  agd_release(&start);
-  agd_release(&end);
-  if (code != AGD_OK) return code;
+  allocate_tables(t, st);
+  AGD_TRY(agd_comm_agree(t->comm, st));
+  list_parcels(t);
+  sort_parcels(t);
+  AGD_TRY(exchange_counts(t, st));
   const size_t row_bytes = row_width(t) * sizeof *t->send;
   if (agd_allocate(largest_round(t, t->send_counts), row_bytes, what, (void **)&t->send, st) == AGD_OK)
     agd_allocate(largest_round(t, t->receive_counts), row_bytes, what, (void **)&t->receive, st);

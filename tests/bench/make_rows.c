@@ -7,8 +7,9 @@
 #include <stdlib.h>
 
 enum { PIECE = 1 << 22 }; /* elements */
+static float x[PIECE], y[PIECE];
 
-static float value(uint64_t i) {
+static float value_at(uint64_t i) {
   i = (i ^ i >> 31) * 0x9e3779b97f4a7c15U;
   i = (i ^ i >> 29) * 0xbf58476d1ce4e5b9U;
   return (float)(i >> 40) * 0x1p-23F - 1;
@@ -32,22 +33,21 @@ static int write_part(hid_t array, int rank, const hsize_t *start, const hsize_t
 int main(int argc, char **argv) {
   const uint64_t rows = argc == 4 ? strtoull(argv[1], NULL, 10) : 0,
                  features = argc == 4 ? strtoull(argv[2], NULL, 10) : 0;
-  if (rows == 0 || features == 0) return fprintf(stderr, "usage: make_rows ROWS FEATURES FILE\n"), 1;
-  const uint64_t piece = PIECE / features + 1;
-  float *x = malloc(piece * features * sizeof *x), *y = malloc(piece * sizeof *y);
+  if (rows == 0 || features == 0 || features > PIECE)
+    return fprintf(stderr, "usage: make_rows ROWS FEATURES FILE\n"), 1;
+  const uint64_t piece = PIECE / features;
   const hid_t file = H5Fcreate(argv[3], H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-  if (x == NULL || y == NULL || file < 0) return fprintf(stderr, "make_rows: cannot begin %s\n", argv[3]), 1;
+  if (file < 0) return fprintf(stderr, "make_rows: cannot begin %s\n", argv[3]), 1;
   const hid_t xs = create(file, "x", 2, (hsize_t[]){rows, features}), ys = create(file, "y", 1, (hsize_t[]){rows});
   int failed = xs < 0 || ys < 0;
   for (uint64_t first = 0; first < rows && !failed; first += piece) {
     const uint64_t n = rows - first < piece ? rows - first : piece;
-    for (uint64_t i = 0; i < n * features; i++) x[i] = value(first * features + i);
+    for (uint64_t i = 0; i < n * features; i++) x[i] = value_at(first * features + i);
     for (uint64_t r = 0; r < n; r++) y[r] = sinf(3 * x[r * features]) + x[r * features + features / 2];
     failed = write_part(xs, 2, (hsize_t[]){first, 0}, (hsize_t[]){n, features}, x) ||
              write_part(ys, 1, (hsize_t[]){first}, (hsize_t[]){n}, y);
   }
   H5Dclose(xs), H5Dclose(ys);
   if (H5Fclose(file) < 0 || failed) return fprintf(stderr, "make_rows: cannot write %s\n", argv[3]), 1;
-  free(x), free(y);
   return 0;
 }

@@ -18,8 +18,8 @@ int main(int argc, char **argv) {
       return fprintf(stderr, "same_weights: %s\n", st.message), 2;
   const size_t size = model[0]->weight_count * sizeof(agd_real), averages = model[0]->average_count * sizeof(agd_real);
   int differ = size != model[1]->weight_count * sizeof(agd_real) ||
-               memcmp(model[0]->weights, model[1]->weights, size) ||
-               memcmp(model[0]->averages, model[1]->averages, averages);
+               memcmp(model[0]->weights, model[1]->weights, size) != 0 ||
+               memcmp(model[0]->averages, model[1]->averages, averages) != 0;
   for (int s = 0; s < 2 && !differ; s++) differ = memcmp(optimizer[0]->slots[s], optimizer[1]->slots[s], size) != 0;
   if (differ) fprintf(stderr, "%s and %s differ\n", argv[1], argv[2]);
   for (int i = 0; i < 2; i++) {
