@@ -63,6 +63,10 @@ agd_code agd_network_create(agd_model *model, const agd_lanes *lanes, uint64_t r
 /** Releases a network and nulls the pointer; NULL is fine. */
 void agd_network_destroy(agd_network **network);
 
+/** Gives other memory for the gradients, as agd_network_create takes it. Not between the batches of a step whose
+ * gradients are still wanted. */
+void agd_network_set_gradients(agd_network *network, agd_real *gradients);
+
 /** The gradient array of the network's first run of lanes, laid out as model->weights; that of run i stands
  * i * model->weight_count further. Borrowed. */
 agd_real *agd_network_gradients(agd_network *network);

@@ -50,8 +50,17 @@ void agd_reduce_destroy(agd_reduce **reduce);
 /** The way taken and why, e.g. "window: 2 ranks on one node". Borrowed. */
 const char *agd_reduce_describe(const agd_reduce *reduce);
 
-/** Memory for agd_network_create's gradients. Borrowed. */
+/** Memory for agd_network_create's gradients. Borrowed; agd_reduce_adapt may change it. */
 agd_real *agd_reduce_gradient_memory(agd_reduce *reduce);
+
+/** How the ranks of a node hold their weights and gradients: in memory that all read, or each its own, with what others
+ * need streamed past the caches; or as the time that a cache line needs from core to core tells. */
+typedef enum agd_adaption { AGD_ADAPT_MEASURED, AGD_ADAPT_TOGETHER, AGD_ADAPT_APART } agd_adaption;
+
+/** Chooses between them, between two steps; without a window there is nothing to choose. The bits of all results are
+ * the same. Afterwards the gradients' memory and the model's weights may be elsewhere: agd_network_set_gradients. A
+ * measurement takes some microseconds. Collective. */
+void agd_reduce_adapt(agd_reduce *reduce, agd_adaption how);
 
 /** The callbacks for agd_network_prepare and agd_network_train. Those for statistics are NULL where this rank's rows,
  * in one lane, share them with no other's.

@@ -153,3 +153,8 @@ void agd_network_destroy(agd_network **network) {
 }
 
 agd_real *agd_network_gradients(agd_network *network) { return network->gradients; }
+
+void agd_network_set_gradients(agd_network *network, agd_real *gradients) {
+  AGD_REQUIRE(!network->owns_gradients);
+  network->gradients = gradients;
+}

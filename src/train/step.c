@@ -116,6 +116,13 @@ static agd_exchange watch(agd_trainer *t) {
   return watched;
 }
 
+void agd_trainer_adapt(agd_trainer *t) {
+  const double start = agd_clock();
+  agd_reduce_adapt(t->reduce, AGD_ADAPT_MEASURED);
+  agd_network_set_gradients(t->network, agd_reduce_gradient_memory(t->reduce));
+  t->spent[AGD_SPENT_GRADIENTS] += agd_clock() - start;
+}
+
 /* ---- the update ---- */
 
 static void update_slice(void *context, size_t offset, size_t count) {

@@ -47,6 +47,7 @@ static void share_losses(agd_trainer *t, uint64_t last, agd_run *run, agd_status
                loss, (unsigned long long)count);
   }
   t->window_count = 0;
+  agd_trainer_adapt(t);
 }
 
 /* Sends for the rows of the next epoch, if there will be one: they travel while the last steps of this one run. Without

@@ -87,6 +87,9 @@ agd_batch agd_trainer_batch(const agd_trainer *trainer, uint64_t batch);
 /* Sets exchange and watched, once the reductions are there. */
 void agd_trainer_take_exchange(agd_trainer *trainer);
 
+/* Adapts the exchange to what the cores' traffic costs just now. Collective; between two steps. */
+void agd_trainer_adapt(agd_trainer *trainer);
+
 /* Hands the network its rows of a batch to come. Collective. */
 void agd_trainer_prepare(agd_trainer *trainer, uint64_t batch);
 

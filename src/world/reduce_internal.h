@@ -1,5 +1,5 @@
 /* What the reduction's files share: reduce.c (interface and plain collectives), reduce_window.c (shared memory),
- * reduce_fold.c (the order of the sums). */
+ * reduce_apart.c (what is held in it), reduce_fold.c (the order of the sums). */
 #ifndef ALLEGRAD_REDUCE_INTERNAL_H
 #define ALLEGRAD_REDUCE_INTERNAL_H
 
@@ -42,11 +42,14 @@ typedef struct window {
   MPI_Comm across; /* the ranks of all nodes that own the same share; MPI_COMM_NULL without a share */
   int rank, size;  /* in the node */
   int shares;
-  int spin; /* turns of waiting before the core is yielded */
-  char *memory;
+  int spin;     /* turns of waiting before the core is yielded */
+  char *memory; /* the common array of weights, then the segments */
   size_t memory_size;
+  bool apart;                            /* else together; see reduce_apart.c */
+  agd_real *own_gradients, *own_weights; /* as long as all runs' gradients and the weights; used apart */
   struct peer {
-    _Atomic uint64_t *published; /* how much this rank has published: sums, gradients, weights alike */
+    _Atomic uint64_t *ping, *far; /* of measurements: a round trip's, and what was found */
+    _Atomic uint64_t *published;  /* how much this rank has published: sums, gradients, weights alike */
     double *slot[CHANNELS][TURNS];
     agd_real *gradients;
   } * peer; /* [size] */
@@ -107,6 +110,16 @@ void agd_reduce_tell(agd_reduce *reduce, size_t offset, size_t count);
 /* Collective on reduce->comm; the outcome is agreed. */
 agd_code agd_window_create(agd_reduce *reduce, agd_status *st);
 void agd_window_destroy(agd_reduce *reduce);
+agd_code agd_window_allocate_apart(agd_reduce *reduce, agd_status *st);
+/* This rank's runs, where its gradients are. */
+void agd_window_point_own_runs(agd_reduce *reduce);
+/* Waits until a counter has come so far. */
+void agd_window_await(const window *window, const _Atomic uint64_t *counter, uint64_t value);
+/* Apart: what other ranks need of the gradients goes to where they read it, and the own share of the weights to the
+ * common array; from there come the others', once all have published. */
+void agd_window_stream_gradients(const agd_reduce *reduce);
+void agd_window_stream_weights(const agd_reduce *reduce);
+void agd_window_fetch_weights(agd_reduce *reduce);
 /* Publishes this rank's lanes' parts of a gather. */
 void agd_window_gather_start(agd_reduce *reduce, channel_name name, const double *values);
 /* Waits for all ranks of the node and copies their lanes' parts, in order, to the channel. */

@@ -30,16 +30,18 @@ static void publish(window *w) {
   atomic_store_explicit(w->peer[w->rank].published, ++w->published, memory_order_release);
 }
 
+void agd_window_await(const window *w, const _Atomic uint64_t *counter, uint64_t value) {
+  for (int turn = 0; atomic_load_explicit(counter, memory_order_acquire) < value; turn++) {
+    if (turn < w->spin)
+      relax();
+    else
+      sched_yield();
+  }
+}
+
 /* Waits until every rank of the node has published so much. */
 static void wait_for(const window *w, uint64_t published) {
-  for (int r = 0; r < w->size; r++) {
-    for (int turn = 0; atomic_load_explicit(w->peer[r].published, memory_order_acquire) < published; turn++) {
-      if (turn < w->spin)
-        relax();
-      else
-        sched_yield();
-    }
-  }
+  for (int r = 0; r < w->size; r++) agd_window_await(w, w->peer[r].published, published);
 }
 
 static void wait_for_all(const window *w) { wait_for(w, w->published); }
@@ -52,6 +54,9 @@ static bool cores_for_all(MPI_Comm node, int size) {
   MPI_Allreduce(&mine, &all, (int)sizeof mine, MPI_BYTE, MPI_BOR, node);
   return CPU_COUNT(&all) >= size;
 }
+
+/* The counters of a rank, each on lines of its own: processors fetch them in pairs. */
+enum { COUNTER_SIZE = 2 * AGD_ALIGN, COUNTERS_SIZE = 3 * COUNTER_SIZE };
 
 /* The parts of a segment, by byte offset. */
 typedef struct segment {
@@ -73,7 +78,7 @@ static size_t pages(size_t bytes) {
 static size_t weights_size(const agd_reduce *r) { return pages(r->model->weight_count * sizeof(agd_real)); }
 
 static segment lay_out(const agd_reduce *r, int world_rank) {
-  segment s = {.size = 2 * AGD_ALIGN}; /* the counter, on lines of its own */
+  segment s = {.size = COUNTERS_SIZE};
   const size_t lanes = agd_lanes_of_rank(&r->lanes, (uint64_t)world_rank).count;
   const size_t runs = agd_lanes_runs(&r->lanes, (uint64_t)world_rank);
   for (int slot = 0; slot < CHANNELS * TURNS; slot++)
@@ -98,6 +103,8 @@ static void find_peers(agd_reduce *r, const int *world_rank) {
     const segment s = lay_out(r, world_rank[peer]); /* NOLINT(*NullDereference): agreed means allocated */
     struct peer *p = &w->peer[peer];
     p->published = (_Atomic uint64_t *)(void *)base;
+    p->ping = (_Atomic uint64_t *)(void *)(base + COUNTER_SIZE);
+    p->far = (_Atomic uint64_t *)(void *)(base + 2 * COUNTER_SIZE);
     for (int slot = 0; slot < CHANNELS * TURNS; slot++)
       p->slot[slot / TURNS][slot % TURNS] = (double *)(void *)(base + s.slot[slot / TURNS][slot % TURNS]);
     p->gradients = (agd_real *)(void *)(base + s.gradients);
@@ -182,6 +189,11 @@ static void find_runs(agd_reduce *r, const int *world_rank) {
   }
 }
 
+void agd_window_point_own_runs(agd_reduce *r) {
+  for (size_t run = 0, of_rank = 0; run < r->plan.run_count; run++)
+    if (r->plan.run_rank[run] == (size_t)r->comm->rank) r->run[run] = r->gradients + of_rank++ * r->model->weight_count;
+}
+
 agd_code agd_window_create(agd_reduce *r, agd_status *st) {
   const agd_comm *comm = r->comm;
   const size_t size = (size_t)comm->node_size;
@@ -195,6 +207,7 @@ agd_code agd_window_create(agd_reduce *r, agd_status *st) {
     w->rank = comm->node_rank;
     w->size = comm->node_size;
     r->window = w;
+    agd_window_allocate_apart(r, st);
   }
   agd_code code = agd_comm_agree(comm, st);
   if (code == AGD_OK) {
@@ -217,6 +230,8 @@ void agd_window_destroy(agd_reduce *r) {
   window *w = r->window;
   if (w->across != MPI_COMM_NULL) MPI_Comm_free(&w->across);
   if (w->memory != NULL) munmap(w->memory, w->memory_size);
+  agd_release(&w->own_gradients);
+  agd_release(&w->own_weights);
   agd_release(&w->peer);
   agd_release(&r->window);
 }
@@ -251,13 +266,14 @@ agd_range agd_window_share(const agd_reduce *r) {
 /* On several nodes every rank is one lane: the node's gradients are added up in rank order. */
 static void add_up_node(const agd_reduce *r, agd_range share) {
   const window *w = r->window;
-  agd_real *restrict mine = w->peer[w->rank].gradients + share.first;
+  agd_real *restrict mine = r->gradients + share.first;
   for (size_t done = 0; done < share.count; done += FOLD_BLOCK) {
     const size_t n = share.count - done < FOLD_BLOCK ? share.count - done : FOLD_BLOCK;
     agd_real sum[FOLD_BLOCK];
-    memcpy(sum, w->peer[0].gradients + share.first + done, n * sizeof *sum);
-    for (int peer = 1; peer < w->size; peer++) {
-      const agd_real *restrict other = w->peer[peer].gradients + share.first + done;
+    memset(sum, 0, n * sizeof *sum);
+    for (int peer = 0; peer < w->size; peer++) {
+      const agd_real *gradients = peer == w->rank ? r->gradients : w->peer[peer].gradients;
+      const agd_real *other = gradients + share.first + done;
       for (size_t i = 0; i < n; i++) sum[i] += other[i];
     }
     memcpy(mine + done, sum, n * sizeof *sum);
@@ -271,6 +287,7 @@ void agd_window_gradients(agd_reduce *r) {
   agd_range summed = share; /* the rest are gamma and beta that are global already */
   if (share.first > exchanged) summed.first = exchanged;
   summed.count = (end < exchanged ? end : exchanged) - summed.first;
+  if (w->apart) agd_window_stream_gradients(r);
   publish(w);
   wait_for_all(w);
   if (r->comm->node_count == 1) {
@@ -285,8 +302,11 @@ void agd_window_gradients(agd_reduce *r) {
 }
 
 void agd_window_publish(agd_reduce *r) {
+  const window *w = r->window;
+  if (w->apart) agd_window_stream_weights(r);
   publish(r->window);
-  wait_for_all(r->window);
+  wait_for_all(w);
+  if (w->apart) agd_window_fetch_weights(r);
 }
 
 void agd_window_collect(agd_reduce *r, agd_real *values) {

@@ -18,7 +18,14 @@
 #include "allegrad/reduce.h"
 #include "allegrad/rng.h"
 
-enum { LAYERS = 7, ROWS = 16512, ROUNDS_MAX = 99, PINGS = 2000, NEAR = 200 };
+enum {
+  LAYERS = 7,
+  ROWS = 16512,
+  ROUNDS_MAX = 99,
+  PINGS = 2000,
+  NEAR = 200,
+  ADAPT_EVERY = 16
+}; /* the latter as the trainer does */
 static const size_t WIDTH[LAYERS + 1] = {8, 300, 256, 128, 100, 500, 100, 1};
 
 /* ---- between the two ranks ---- */
@@ -202,6 +209,10 @@ static double time_steps(training *t, int steps) {
   prepare(t);
   const double start = agd_clock();
   for (int s = 0; s < steps; s++) {
+    if (s % ADAPT_EVERY == 0) {
+      agd_reduce_adapt(t->reduce, AGD_ADAPT_MEASURED);
+      agd_network_set_gradients(t->network, agd_reduce_gradient_memory(t->reduce));
+    }
     agd_optimizer_begin(t->optimizer, t->optimizer->spec.learning_rate);
     agd_network_train(t->network, &t->timed, losses);
     if (s + 1 < steps) prepare(t);

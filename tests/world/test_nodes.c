@@ -112,6 +112,9 @@ static double train_by_groups(const job *j, int ranks, int ranks_per_group, agd_
   return sum;
 }
 
+/* However the ranks hold their arrays, in whatever order. */
+static const agd_adaption HOW[] = {AGD_ADAPT_MEASURED, AGD_ADAPT_TOGETHER, AGD_ADAPT_APART};
+
 /* The same by this communicator's ranks. The model outlives its window as `out`. */
 static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, agd_exchange_way way, agd_model **out) {
   agd_status st = {0};
@@ -130,6 +133,8 @@ static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, 
     const agd_range slice = agd_rank_rows(lanes, j->rows, global, (uint64_t)comm->rank);
     double losses[LANES] = {0};
     fill_rows(j, s, slice.first, slice.count, x, y);
+    agd_reduce_adapt(reduce, HOW[draw(j->seed, 70 + s, 3)]);
+    agd_network_set_gradients(network, agd_reduce_gradient_memory(reduce));
     agd_network_prepare(network, &(agd_batch){.x = x, .y = y, .noise = s, .global_rows = global, .step_rows = global},
                         &exchange);
     agd_network_train(network, &exchange, losses);

@@ -76,6 +76,8 @@ static void update_slice(void *context, size_t offset, size_t count) {
   agd_optimizer_update(u->optimizer, u->model->weights, u->gradients, offset, count);
 }
 
+static const agd_adaption HOW[] = {AGD_ADAPT_MEASURED, AGD_ADAPT_TOGETHER, AGD_ADAPT_APART};
+
 /* Trains the job's steps with this communicator's slices; returns the summed losses of all steps over its ranks. */
 static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, agd_exchange_way way, agd_model **out) {
   agd_status st = {0};
@@ -106,6 +108,9 @@ static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, 
         y[r * model->spec.outputs + t] = (agd_real)sin((double)feature(j, s, slice.first + r, 0) + (double)t);
     }
     agd_optimizer_begin(optimizer, j->optimizer.learning_rate);
+    agd_reduce_adapt(reduce, HOW[draw(j->seed, 70 + s, 3)]);
+    agd_network_set_gradients(network, agd_reduce_gradient_memory(reduce));
+    updating.gradients = agd_network_gradients(network);
     agd_network_prepare(network, &batch, &exchange);
     agd_network_train(network, &exchange, losses);
     agd_reduce_gradients(reduce);
