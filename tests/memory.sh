@@ -27,7 +27,7 @@ awk -v n="$rows" -v f="$features" -v p="$ranks" -v h="$hidden" -v b="$batch" -v 
   row = 4 * (f + 1); training = int(0.9 * n) / p; validation = (n - int(0.9 * n)) / p
   weights = 4 * (f * h + 2 * h + 1 + 2 * f)
   rows = 2 * training * row + validation * row + training * row / 8 + 16 * training
-  model = weights * (p > 1 ? p + 1 : 2) + weights # shared weights and gradients of the node, all of them touched; velocity
+  model = weights * (p > 1 ? p + 3 : 2) + weights # of the node, which touches all: weights, gradients; own; velocity
   columns = b / p > 256 ? b / p : 256
   activations = 4 * columns * (4 * f + 5 * h)
   limit = (rows + model + activations) / 1048576 + 64
