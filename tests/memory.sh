@@ -1,11 +1,11 @@
 #!/bin/bash
 # The memory of a rank, held to the README's formula: tests/memory.sh [BUILD_FOLDER [ROWS [FEATURES [RANKS]]]]
-# Makes a data set (default 20,000 rows x 1,000 features, 80 MB; 1000000 makes 4 GB in the temporary folder), trains an
-# epoch on it and compares every rank's highest resident memory with the formula. Exit code 1 when one needs more.
+# Makes a data set (default 80,000 rows x 1,000 features, 320 MB; 1000000 makes 4 GB in the temporary folder), trains
+# three epochs on it and compares every rank's highest resident memory with the formula. Exit code 1 when one needs more.
 set -euo pipefail
 source=$(cd "$(dirname "$0")/.." && pwd)
 build=$(cd "${1:-$source/build}" && pwd)
-rows=${2:-20000} features=${3:-1000} ranks=${4:-4} hidden=64 batch=256
+rows=${2:-80000} features=${3:-1000} ranks=${4:-4} hidden=64 batch=256
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OPENBLAS_NUM_THREADS=1
 read -ra launcher <<<"${MPIRUN:-mpirun --oversubscribe --bind-to none}"
 work=$(mktemp -d)
@@ -15,7 +15,7 @@ trap 'rm -rf "$work"' EXIT
 cat >"$work/job.yaml" <<JOB
 data: {file: $work/rows.h5, validation_split: 0.1}
 model: {hidden: [$hidden]}
-train: {batch: $batch, epochs: 2, optimizer: {momentum: 0.9}}
+train: {batch: $batch, epochs: 3, optimizer: {momentum: 0.9}}
 log: {progress: off, tensorboard: false}
 JOB
 "${launcher[@]}" -n "$ranks" "$build/allegrad" train "$work/job.yaml" --run "$work/run" --verbose >"$work/log"

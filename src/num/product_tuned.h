@@ -50,43 +50,75 @@ INLINE vec load(const agd_real *p) {
 
 INLINE void store(agd_real *p, vec v) { memcpy(p, &v, sizeof v); }
 
-/* c = a b for a tile of `rows` rows and `vectors` vectors of columns, of which the first `cols` columns exist. The
- * lanes' sums are added by a binary tree, as a counter carries: after lane l as many pairs are complete as l has
- * trailing ones. */
-INLINE void tile(size_t rows, size_t vectors, const agd_product_operands *p, const agd_real *a, const agd_real *b,
-                 agd_real *c, size_t cols) {
-  vec sum[ROWS_NARROW][2], partial[AGD_LANE_LEVELS][ROWS_NARROW][2];
-  const size_t a_row = p->a_row, a_inner = p->a_inner, ldb = p->ldb, lanes = p->lanes;
-  size_t offset[GROUP] = {0, a_row, 2 * a_row, 3 * a_row};
+/* Adds the products of inner elements [0, count) to the sums of a tile of `rows` rows and `vectors` vectors of columns;
+ * a_k and b_k move on. */
+INLINE void multiply(size_t rows, size_t vectors, const agd_product_operands *p, size_t count,
+                     const agd_real *a_k[ROWS_NARROW / GROUP], const agd_real **b_k, vec sum[ROWS_NARROW][2]) {
+  const size_t a_inner = p->a_inner, ldb = p->ldb;
+  size_t offset[GROUP] = {0, p->a_row, 2 * p->a_row, 3 * p->a_row};
   KEEP_APART(offset[3]);
-  size_t lane = 0;
-  do {
-    FOR_SUMS sum[i][v] = (vec){0};
-    const agd_real *b_k = b + lane * p->lane_width * ldb, *a_k[ROWS_NARROW / GROUP];
-    FOR_GROUPS a_k[g] = a + lane * p->lane_width * a_inner + g * GROUP * a_row;
-    TWICE for (size_t k = p->lane_inner[lane]; k > 0; k--, b_k += ldb) {
-      vec row[2];
-      UNROLL for (size_t v = 0; v < vectors; v++) row[v] = load(b_k + v * LANES);
-      FOR_SUMS sum[i][v] += (a_k[i / GROUP][offset[i % GROUP]] - (vec){0}) * row[v];
-      FOR_GROUPS {
-        a_k[g] += a_inner;
-        KEEP_APART(a_k[g]);
-      }
+  TWICE for (size_t k = count; k > 0; k--, *b_k += ldb) {
+    vec row[2];
+    UNROLL for (size_t v = 0; v < vectors; v++) row[v] = load(*b_k + v * LANES);
+    FOR_SUMS sum[i][v] += (a_k[i / GROUP][offset[i % GROUP]] - (vec){0}) * row[v];
+    FOR_GROUPS {
+      a_k[g] += a_inner;
+      KEEP_APART(a_k[g]);
     }
-    if (lanes == 1) break;
-    size_t level = 0;
-    for (size_t carry = lane; carry & 1; carry >>= 1, level++) FOR_SUMS sum[i][v] = partial[level][i][v] + sum[i][v];
-    FOR_SUMS partial[level][i][v] = sum[i][v];
-  } while (++lane < lanes);
+  }
+}
+
+/* Stores a tile of which the first `cols` columns exist. */
+INLINE void store_tile(size_t rows, size_t vectors, vec sum[ROWS_NARROW][2], agd_real *c, size_t ldc, size_t cols) {
   if (cols == vectors * LANES) {
-    FOR_SUMS store(c + i * p->ldc + v * LANES, sum[i][v]);
+    FOR_SUMS store(c + i * ldc + v * LANES, sum[i][v]);
   } else {
     UNROLL for (size_t i = 0; i < rows; i++) {
       agd_real line[2 * LANES];
       UNROLL for (size_t v = 0; v < vectors; v++) store(line + v * LANES, sum[i][v]);
-      memcpy(c + i * p->ldc, line, cols * sizeof *c);
+      memcpy(c + i * ldc, line, cols * sizeof *c);
     }
   }
+}
+
+/* c = a b for a tile, of one lane. */
+INLINE void tile(size_t rows, size_t vectors, const agd_product_operands *p, const agd_real *a, const agd_real *b,
+                 agd_real *c, size_t cols) {
+  vec sum[ROWS_NARROW][2];
+  const agd_real *a_k[ROWS_NARROW / GROUP];
+  FOR_SUMS sum[i][v] = (vec){0};
+  FOR_GROUPS a_k[g] = a + g * GROUP * p->a_row;
+  multiply(rows, vectors, p, p->lane_inner[0], a_k, &b, sum);
+  store_tile(rows, vectors, sum, c, p->ldc, cols);
+}
+
+/* c = a b for a tile of half the height, two lanes at a time, so that the sums of a pair are added in registers. Pairs
+ * are added by a binary tree, as a counter carries: after pair l as many pairs of pairs are complete as l has trailing
+ * ones.
+ */
+INLINE void tile_of_lanes(size_t rows, size_t vectors, const agd_product_operands *p, const agd_real *a,
+                          const agd_real *b, agd_real *c, size_t cols) {
+  vec sum[2][ROWS_NARROW][2], partial[AGD_LANE_LEVELS][ROWS_NARROW][2];
+  size_t pair = 0;
+  do {
+    const size_t *inner = p->lane_inner + 2 * pair;
+    const agd_real *a_k[2][ROWS_NARROW / GROUP], *b_k[2];
+    UNROLL for (size_t l = 0; l < 2; l++) {
+      const size_t first = (2 * pair + l) * p->lane_width;
+      FOR_SUMS sum[l][i][v] = (vec){0};
+      FOR_GROUPS a_k[l][g] = a + first * p->a_inner + g * GROUP * p->a_row;
+      b_k[l] = b + first * p->ldb;
+    }
+    for (size_t k = inner[1]; k > 0; k--)
+      UNROLL for (size_t l = 0; l < 2; l++) multiply(rows, vectors, p, 1, a_k[l], &b_k[l], sum[l]);
+    multiply(rows, vectors, p, inner[0] - inner[1], a_k[0], &b_k[0], sum[0]); /* rows fill lanes in order */
+    FOR_SUMS sum[0][i][v] += sum[1][i][v];
+    size_t level = 0;
+    for (size_t carry = pair; carry & 1; carry >>= 1, level++)
+      FOR_SUMS sum[0][i][v] = partial[level][i][v] + sum[0][i][v];
+    FOR_SUMS partial[level][i][v] = sum[0][i][v];
+  } while (2 * ++pair < p->lanes);
+  store_tile(rows, vectors, sum[0], c, p->ldc, cols);
 }
 
 typedef void tile_function(const agd_product_operands *p, const agd_real *a, const agd_real *b, agd_real *c,
@@ -145,6 +177,52 @@ TILE(27, 1);
 TILE(28, 1);
 #endif
 
+#define LANE_TILE(rows, vectors)                                                                                       \
+  static __attribute__((noinline)) void lane_tile_##rows##_##vectors(const agd_product_operands *p, const agd_real *a, \
+                                                                     const agd_real *b, agd_real *c, size_t cols) {    \
+    tile_of_lanes(rows, vectors, p, a, b, c, cols);                                                                    \
+  }                                                                                                                    \
+  _Static_assert(2 * (rows) * (vectors) <= ROWS_NARROW, "both lanes' sums must stay in registers")
+
+LANE_TILE(1, 2);
+LANE_TILE(2, 2);
+LANE_TILE(3, 2);
+LANE_TILE(1, 1);
+LANE_TILE(2, 1);
+LANE_TILE(3, 1);
+LANE_TILE(4, 1);
+LANE_TILE(5, 1);
+LANE_TILE(6, 1);
+#if ROWS_WIDE == 14
+LANE_TILE(4, 2);
+LANE_TILE(5, 2);
+LANE_TILE(6, 2);
+LANE_TILE(7, 2);
+LANE_TILE(7, 1);
+LANE_TILE(8, 1);
+LANE_TILE(9, 1);
+LANE_TILE(10, 1);
+LANE_TILE(11, 1);
+LANE_TILE(12, 1);
+LANE_TILE(13, 1);
+LANE_TILE(14, 1);
+#endif
+
+static tile_function *const LANES_WIDE[ROWS_WIDE / 2] = {
+    lane_tile_1_2, lane_tile_2_2, lane_tile_3_2,
+#if ROWS_WIDE == 14
+    lane_tile_4_2, lane_tile_5_2, lane_tile_6_2, lane_tile_7_2,
+#endif
+};
+
+static tile_function *const LANES_NARROW[ROWS_NARROW / 2] = {
+    lane_tile_1_1,  lane_tile_2_1,  lane_tile_3_1, lane_tile_4_1,  lane_tile_5_1,  lane_tile_6_1,
+#if ROWS_WIDE == 14
+    lane_tile_7_1,  lane_tile_8_1,  lane_tile_9_1, lane_tile_10_1, lane_tile_11_1, lane_tile_12_1,
+    lane_tile_13_1, lane_tile_14_1,
+#endif
+};
+
 static tile_function *const WIDE[ROWS_WIDE] = {
     tile_1_2, tile_2_2, tile_3_2, tile_4_2,  tile_5_2,  tile_6_2,
 #if ROWS_WIDE == 14
@@ -179,7 +257,10 @@ INLINE void product(const agd_product_operands *p) {
     const size_t left = p->cols - j, wide = left > LANES, whole = wide ? 2 * LANES : LANES;
     if (left < whole && p->cols >= whole) j = p->cols - whole;
     const size_t cols = p->cols - j < whole ? p->cols - j : whole;
-    column_panel(p, j, cols, wide ? WIDE : NARROW, wide ? ROWS_WIDE : ROWS_NARROW);
+    if (p->lanes == 1)
+      column_panel(p, j, cols, wide ? WIDE : NARROW, wide ? ROWS_WIDE : ROWS_NARROW);
+    else
+      column_panel(p, j, cols, wide ? LANES_WIDE : LANES_NARROW, wide ? ROWS_WIDE / 2 : ROWS_NARROW / 2);
     j += cols;
   }
 }

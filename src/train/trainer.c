@@ -54,7 +54,7 @@ static void share_losses(agd_trainer *t, uint64_t last, agd_run *run, agd_status
  * shuffling rows stay where they are. Collective; the outcome is agreed. */
 static agd_code send_for_rows(agd_trainer *t, uint64_t next_epoch, agd_status *st) {
   const bool shuffles = t->config.shuffle != AGD_SHUFFLE_NONE, moves = t->config.shuffle == AGD_SHUFFLE_GLOBAL;
-  if (next_epoch >= t->config.epochs || !shuffles) return AGD_OK;
+  if (next_epoch >= t->config.epochs || !shuffles || ends_after(t, next_epoch * agd_trainer_steps(t))) return AGD_OK;
   const double start = agd_clock();
   const uint64_t epoch = next_epoch - 1;
   const agd_permutation order = agd_epoch_order(t->plan.rows, moves, t->config.seed, next_epoch);

@@ -154,9 +154,9 @@ data 'no x' no_x.h5 'x'
 data 'no y' no_y.h5 'y'
 data NaN nan.h5 'row 20 .*column'
 data infinite infinite.h5 'row 20 .*y'
-check 'more ranks than rows' 3 2 'two_rows\.h5.* fewer than the 3 ranks' \
-  train job.yaml --run run --set data.file=two_rows.h5 --set data.validation_split=0
-bad 'no training row' 2 'two_rows\.h5.* 0 training rows' \
+check 'a batch beyond all counting' 3 1 'train\.batch_per_rank: 2147483647 rows on each of 3 ranks are more than' \
+  train job.yaml --run run --set train.batch_per_rank=2147483647
+bad 'no training row' 2 'two_rows\.h5: of 2 rows, validation_split 0\.9 leaves none to train' \
   train job.yaml --run run --set data.file=two_rows.h5 --set data.validation_split=0.9
 
 # ---- run folders (permissions do not hold root back, a file in the way and /proc do) ----

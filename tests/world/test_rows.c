@@ -53,7 +53,7 @@ static void test_rows_reach_their_places(void **state) {
   for (size_t i = 0; i < sizeof n / sizeof *n; i++)
     for (size_t j = 0; j < sizeof batch / sizeof *batch; j++) {
       check(n[i], batch[j], agd_lanes_of_ranks((uint64_t)world.size));
-      check(n[i], batch[j], agd_lanes_fixed(8, (uint64_t)world.size));
+      check(n[i], batch[j], agd_lanes_fixed(world.size > 8 ? 16 : 8, (uint64_t)world.size));
     }
 }
 
@@ -93,7 +93,8 @@ static void test_random_splits(void **state) {
   for (uint64_t seed = 1; seed <= 60; seed++) {
     const uint64_t n = 1 + agd_random_bits(seed, 9, 0) % 300, held_out = agd_random_bits(seed, 9, 1) % n;
     const uint64_t batch = 1 + agd_random_bits(seed, 9, 2) % 80, ranks = (uint64_t)world.size;
-    check_split(n, held_out, batch, seed % 2 ? agd_lanes_of_ranks(ranks) : agd_lanes_fixed(8, ranks), seed);
+    check_split(n, held_out, batch, seed % 2 ? agd_lanes_of_ranks(ranks) : agd_lanes_fixed(ranks > 8 ? 16 : 8, ranks),
+                seed);
   }
 }
 
