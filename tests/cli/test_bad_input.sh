@@ -154,8 +154,8 @@ data 'no x' no_x.h5 'x'
 data 'no y' no_y.h5 'y'
 data NaN nan.h5 'row 20 .*column'
 data infinite infinite.h5 'row 20 .*y'
-check 'a batch beyond all counting' 3 1 'train\.batch_per_rank: 2147483647 rows on each of 3 ranks are more than' \
-  train job.yaml --run run --set train.batch_per_rank=2147483647
+check 'two batches' 3 1 'train\.batch does not apply to a job with train\.batch_per_rank' \
+  train job.yaml --run run --set train.batch_per_rank=8
 bad 'no training row' 2 'two_rows\.h5: of 2 rows, validation_split 0\.9 leaves none to train' \
   train job.yaml --run run --set data.file=two_rows.h5 --set data.validation_split=0.9
 
