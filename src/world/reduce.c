@@ -125,9 +125,11 @@ agd_code agd_reduce_create(const agd_comm *comm, agd_model *model, const agd_lan
 void agd_reduce_destroy(agd_reduce **reduce) {
   agd_reduce *r = *reduce;
   if (r == NULL) return;
-  for (int c = 0; c < CHANNELS; c++) {                   /* a batch may have been prepared that was never trained on */
-    MPI_Wait(&r->channel[c].request, MPI_STATUS_IGNORE); /* NOLINT(*MPI-Checker): of gather_start */
-    agd_release(&r->channel[c].gathered);
+  for (channel *c = r->channel; c < r->channel + CHANNELS; c++) {
+    MPI_Wait(&c->request, MPI_STATUS_IGNORE); /* NOLINT(*MPI-Checker): of gather_start, for a batch never trained on */
+    agd_release(&c->gathered);
+    agd_release(&c->count);
+    agd_release(&c->offset);
   }
   if (has_window(r))
     agd_window_destroy(r);
