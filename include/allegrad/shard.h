@@ -1,8 +1,8 @@
 /** @file shard.h
  * Which rank holds which rows when: pure arithmetic, no MPI, no table of N.
  *
- * An epoch is the sequence of positions 0 .. rows-1. Position p belongs to step p / batch; within a step the global
- * batch is cut into contiguous slices, rank 0 first, that differ by one row at most (the first ranks get the extra
+ * An epoch is the sequence of positions 0 .. rows-1. Position p belongs to batch p / batch; the global batch is cut
+ * into contiguous slices, rank 0 first, that differ by one row at most (the first ranks get the extra
  * ones). The row at position p is agd_permute(order, p). Not collective.
  */
 #ifndef ALLEGRAD_SHARD_H
@@ -21,17 +21,17 @@ typedef struct agd_shard_plan {
   agd_lanes lanes;
 } agd_shard_plan;
 
-/** Steps of an epoch: ceil(rows / batch). */
+/** Batches of an epoch: ceil(rows / batch). */
 uint64_t agd_plan_batches(const agd_shard_plan *plan);
 
-/** Rows of the global batch of step s (the last may be short). */
-uint64_t agd_plan_batch_rows(const agd_shard_plan *plan, uint64_t step);
+/** Rows of a global batch (the last of the epoch may be short). */
+uint64_t agd_plan_batch_rows(const agd_shard_plan *plan, uint64_t batch);
 
 /** Rows that `rank` holds in an epoch. */
 uint64_t agd_plan_shard_rows(const agd_shard_plan *plan, int rank);
 
-/** Where the slice of `rank` of step s starts in its shard, and how many rows it has. */
-agd_range agd_plan_local(const agd_shard_plan *plan, int rank, uint64_t step);
+/** Where the slice of `rank` of a batch starts in its shard, and how many rows it has. */
+agd_range agd_plan_local(const agd_shard_plan *plan, int rank, uint64_t batch);
 
 /** The position in the epoch of the local row `index` of `rank`; index < agd_plan_shard_rows. */
 uint64_t agd_plan_position(const agd_shard_plan *plan, int rank, uint64_t index);

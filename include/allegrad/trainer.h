@@ -28,7 +28,8 @@ typedef struct agd_trainer_summary {
  * @param comm    borrowed; must outlive the trainer
  * @param config  equal on all ranks (agd_comm_broadcast); copied
  * @param out     released with agd_trainer_destroy; NULL on failure
- * @return AGD_OK; AGD_EDATA (data file, weights file, memory, fewer training rows than ranks) */
+ * @return AGD_OK; AGD_EDATA (data file, weights file, memory, no row to train); AGD_EUSAGE (what the number of ranks
+ * excludes) */
 agd_code agd_trainer_create(const agd_comm *comm, const agd_config *config, agd_trainer **out, agd_status *st);
 
 /** Releases and nulls; NULL is fine. Collective. */
