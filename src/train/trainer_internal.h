@@ -1,4 +1,5 @@
-/* What the trainer's two files share: trainer_setup.c makes it, trainer.c runs it. */
+/* What the trainer's files share: trainer_setup.c makes it, trainer.c conducts, step.c takes a step; times.c and
+ * recalibrate.c serve. */
 #ifndef ALLEGRAD_TRAINER_INTERNAL_H
 #define ALLEGRAD_TRAINER_INTERNAL_H
 

@@ -277,5 +277,6 @@ agd_trainer_summary agd_trainer_summarize(const agd_trainer *t) {
                                .exchange = agd_reduce_describe(t->reduce),
                                .best_epoch = t->best_epoch,
                                .stopped_early = t->config.patience > 0 && t->best_epoch > 0 &&
+                                                t->training.epoch_count < t->config.epochs &&
                                                 t->training.epoch_count - t->best_epoch >= t->config.patience};
 }
