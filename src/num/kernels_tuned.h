@@ -82,14 +82,15 @@ INLINE void widen(vec v, wide out[WIDES_PER_PART]) {
 INLINE void add(wide sum[WIDES], size_t p, size_t count, vec v) {
   wide w[WIDES_PER_PART];
   widen(v, w);
-  for (size_t h = 0, i = p * WIDES_PER_PART; h < WIDES_PER_PART; h++, i++) sum[i] += clip(w[h], i, count);
+  for (size_t h = 0, i = p * WIDES_PER_PART; h < WIDES_PER_PART && i * WIDE_LANES < count; h++, i++)
+    sum[i] += clip(w[h], i, count);
 }
 
 /* Adds v - center, in double, and its squares. */
 INLINE void add_centred(wide sum[WIDES], wide squares[WIDES], size_t p, size_t count, vec v, double center) {
   wide w[WIDES_PER_PART];
   widen(v, w);
-  for (size_t h = 0, i = p * WIDES_PER_PART; h < WIDES_PER_PART; h++, i++) {
+  for (size_t h = 0, i = p * WIDES_PER_PART; h < WIDES_PER_PART && i * WIDE_LANES < count; h++, i++) {
     const wide d = clip(w[h] - center, i, count);
     sum[i] += d;
     squares[i] += d * d;
