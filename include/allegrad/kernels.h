@@ -98,8 +98,9 @@ typedef struct agd_kernels {
    * et al. 2014, JMLR 15, section 10 (scaled in training, as Keras does). */
   void (*dropout)(agd_real *x, size_t ld, size_t C, size_t b, agd_mask mask);
 
-  /** sums[c] = sum_j x[c,j], in double and in order of j: rounded to a real, the very bits of a dbias. */
-  void (*row_sums)(const agd_real *x, size_t ld, size_t C, size_t b, double *sums);
+  /** sums[c] = sum_j rows[j,c] over b rows of C, in double and in order of j: of dy^T, and rounded to a real, the very
+   * bits of a dbias. */
+  void (*column_sums)(const agd_real *rows, size_t ld, size_t b, size_t C, double *sums);
 
   /** Transposes rows: out[c, j] = in[j, c] for j < b, c < C; in row-major [b, ldi] (a data set's rows), out [C, ldo].
    */

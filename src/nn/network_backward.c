@@ -36,10 +36,11 @@ void agd_network_fold_lane_gradient(agd_network *net, size_t offset, size_t n) {
   })
 }
 
-/* The gradient of a bias with fixed lanes, lane by lane: the sums over the columns of dy [C, rows]. */
-static void lane_bias_gradient(agd_network *net, const agd_real *dy, size_t C, size_t offset) {
+/* The gradient of a bias with fixed lanes, lane by lane: the sums over the rows of dy^T, in gradient_t. */
+static void lane_bias_gradient(agd_network *net, size_t C, size_t offset) {
+  const size_t ldt = agd_padded_ld(C);
   for (size_t i = 0; i < net->lane_count; i++) {
-    net->kernels->row_sums(dy + i * net->width, net->ld, C, net->lane_rows[i], net->lane_sums);
+    net->kernels->column_sums(net->gradient_t + i * net->width * ldt, ldt, net->lane_rows[i], C, net->lane_sums);
     for (size_t c = 0; c < C; c++) net->lane_gradient[i * C + c] = (agd_real)net->lane_sums[c];
   }
   agd_network_fold_lane_gradient(net, offset, C);
@@ -156,7 +157,7 @@ static void backward_hidden_layer(agd_network *net, size_t l, const agd_real *dy
     k->activation_backward(activation, dx, s->x, ld, C, rows, dbias, dy_t, ldt);
   }
   if (drops) backward_dropped(net, l, dx, dbias, ldt);
-  if (net->lanes.fixed) lane_bias_gradient(net, dx, C, below->bias); /* dbias is summed in another order */
+  if (net->lanes.fixed) lane_bias_gradient(net, C, below->bias); /* dbias is summed in another order */
   if (!layer->batch_norm) return;
   if (!travelling || !own_share) store_batchnorm_gradient(net, l);
   gradient_ready(exchange, layer->gamma, batchnorm_slice_end(model, l));

@@ -36,6 +36,12 @@ static void dropout(agd_real *restrict x, size_t ld, size_t C, size_t b, agd_mas
   }
 }
 
+static void column_sums(const agd_real *restrict rows, size_t ld, size_t b, size_t C, double *restrict sums) {
+  for (size_t c = 0; c < C; c++) sums[c] = 0;
+  for (size_t j = 0; j < b; j++)
+    for (size_t c = 0; c < C; c++) sums[c] += (double)rows[j * ld + c];
+}
+
 /* A sum for each place in a line of 16, which are folded by halves. */
 static double sum_squares(size_t n, const agd_real *restrict g) {
   enum { LINE = 16 };

@@ -82,13 +82,6 @@ static void batchnorm_backward_sums(const agd_real *dz, const agd_real *x, size_
   }
 }
 
-static void row_sums(const agd_real *x, size_t ld, size_t C, size_t b, double *sums) {
-  for (size_t c = 0; c < C; c++) {
-    sums[c] = 0;
-    for (size_t j = 0; j < b; j++) sums[c] += (double)x[c * ld + j];
-  }
-}
-
 static void transpose(const agd_real *in, size_t ldi, size_t b, size_t C, agd_real *out, size_t ldo) {
   for (size_t c = 0; c < C; c++) {
     for (size_t j = 0; j < b; j++) out[c * ldo + j] = in[j * ldi + c];

@@ -16,8 +16,8 @@ extern const agd_kernels agd_kernels_avx2, agd_kernels_avx512;
     .normalization = normalization, .normalize = normalize, .batchnorm_forward = batchnorm_forward,                    \
     .batchnorm_backward_sums = batchnorm_backward_sums, .batchnorm_backward = batchnorm_backward,                      \
     .activation_backward = activation_backward, .batchnorm_backward_local = batchnorm_backward_local, .mse = mse,      \
-    .row_sums = row_sums, .dropout = dropout, .transpose = transpose, .sum_squares = sum_squares, .decay = decay,      \
-    .sgd = sgd, .sgd_momentum = sgd_momentum, .adam = adam                                                             \
+    .column_sums = column_sums, .dropout = dropout, .transpose = transpose, .sum_squares = sum_squares,                \
+    .decay = decay, .sgd = sgd, .sgd_momentum = sgd_momentum, .adam = adam                                             \
   }
 
 #endif

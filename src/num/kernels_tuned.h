@@ -358,10 +358,6 @@ INLINE void transpose_and_sum(const agd_real *x, size_t ld, size_t C, size_t b, 
   }
 }
 
-static void row_sums(const agd_real *x, size_t ld, size_t C, size_t b, double *sums) {
-  transpose_and_sum(x, ld, C, b, NULL, 0, sums);
-}
-
 /* dy_t and dbias of a block of n features. */
 static void finish_gradient(const agd_real *dy, size_t ld, size_t n, size_t b, agd_real *dbias, agd_real *dy_t,
                             size_t ldt) {

@@ -143,10 +143,10 @@ static void call_mse(const agd_kernels *k, agd_activation act, arguments *a) {
   a->loss = k->mse(a->dz, a->target, a->s.ld, a->s.C, a->s.b, a->bias, 1 / 37.0, a->dbias, a->dy_t, a->s.ldt);
 }
 
-/* The sums of rows are those that a bias gradient is rounded from, to the bit. */
-static void call_row_sums(const agd_kernels *k, agd_activation act, arguments *a) {
+/* The sums of dy^T's columns are those that a bias gradient is rounded from, to the bit. */
+static void call_column_sums(const agd_kernels *k, agd_activation act, arguments *a) {
   k->activation_backward(act, a->dz, a->x, a->s.ld, a->s.C, a->s.b, a->dbias, a->dy_t, a->s.ldt);
-  k->row_sums(a->dz, a->s.ld, a->s.C, a->s.b, a->sum_dz);
+  k->column_sums(a->dy_t, a->s.ldt, a->s.b, a->s.C, a->sum_dz);
   for (size_t c = 0; c < a->s.C; c++) assert_true((agd_real)a->sum_dz[c] == a->dbias[c]);
 }
 
@@ -211,7 +211,7 @@ static const struct {
              {"activation_backward", call_activation_backward},
              {"batchnorm_backward_local", call_batchnorm_backward_local},
              {"mse", call_mse},
-             {"row_sums", call_row_sums},
+             {"column_sums", call_column_sums},
              {"dropout", call_dropout},
              {"transpose", call_transpose},
              {"normalization", call_normalization},
