@@ -25,8 +25,8 @@ typedef struct agd_exchange {
    * that share statistics, in one lane. Collective. */
   void (*moments)(void *context, double *parts, size_t C);
   /** The same in two halves for the input of the batch to come, which needs no result of this step: other members may
-   * be called in between, and parts be used again. NULL when moments is. Collective. */
-  void (*input_start)(void *context, const double *parts, size_t C);
+   * be called in between; parts stay until input_finish. NULL when moments is. Collective. */
+  void (*input_start)(void *context, double *parts, size_t C);
   void (*input_finish)(void *context, double *parts, size_t C);
   /** Starts to sum all lanes' n doubles; values may not be touched until sum_finish. At most one sum is under way. NULL
    * when moments is. Collective. */

@@ -46,7 +46,7 @@ static void moments(void *context, double *parts, size_t C) {
   t->spent[AGD_SPENT_BATCH_NORM] += agd_clock() - start;
 }
 
-static void input_start(void *context, const double *parts, size_t C) {
+static void input_start(void *context, double *parts, size_t C) {
   agd_trainer *t = context;
   t->exchange.input_start(t->exchange.context, parts, C);
 }

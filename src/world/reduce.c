@@ -165,14 +165,14 @@ static size_t lanes_of_circle(const agd_reduce *r, const circle *c) {
 
 /* Starts to bring the parts of all lanes of a circle, n doubles each, to every rank of it, in the order of the lanes.
  */
-static void gather_start(agd_reduce *r, channel_name name, const circle *among, const double *values, size_t n) {
+static void gather_start(agd_reduce *r, channel_name name, const circle *among, double *values, size_t n) {
   channel *c = &r->channel[name];
   AGD_REQUIRE(c->circle == NULL && n <= r->capacity);
   c->circle = among;
   c->n = n;
-  if (among->size == 1) {
-    memcpy(c->gathered, values, r->lane_count * n * sizeof *values);
-  } else if (among->by_window) {
+  c->parts = among->size == 1 ? values : c->gathered;
+  if (among->size == 1) return;
+  if (among->by_window) {
     agd_window_gather_start(r, name, values);
   } else {
     for (int rank = 0; rank < among->size; rank++) {
@@ -185,7 +185,7 @@ static void gather_start(agd_reduce *r, channel_name name, const circle *among, 
   }
 }
 
-/* Completes it: the parts stand in the channel's `gathered`, `lanes` of them. */
+/* Completes it: returns the parts, `lanes` of them. */
 static double *gather_finish(agd_reduce *r, channel_name name, size_t *lanes) {
   channel *c = &r->channel[name];
   AGD_REQUIRE(c->circle != NULL);
@@ -195,7 +195,7 @@ static double *gather_finish(agd_reduce *r, channel_name name, size_t *lanes) {
     MPI_Wait(&c->request, MPI_STATUS_IGNORE); /* NOLINT(*MPI-Checker): of gather_start */
   *lanes = lanes_of_circle(r, c->circle);
   c->circle = NULL;
-  return c->gathered;
+  return c->parts;
 }
 
 /* Folds the triples of all lanes in the same order on every rank: an MPI reduction may hand other bits to other ranks,
@@ -205,7 +205,7 @@ static void finish_moments(agd_reduce *r, channel_name name, double *parts, size
   size_t lanes;
   double *gathered = gather_finish(r, name, &lanes);
   agd_fold_moments(lanes, C, n, gathered);
-  memcpy(parts, gathered, n * sizeof *parts);
+  if (parts != gathered) memcpy(parts, gathered, n * sizeof *parts);
 }
 
 static void moments_of(agd_reduce *r, const circle *among, double *parts, size_t C) {
@@ -218,7 +218,7 @@ static void merge_moments(void *context, double *parts, size_t C) {
   moments_of(r, &r->sharing, parts, C);
 }
 
-static void input_start(void *context, const double *parts, size_t C) {
+static void input_start(void *context, double *parts, size_t C) {
   agd_reduce *r = context;
   gather_start(r, INPUT_CHANNEL, &r->sharing, parts, 1 + 2 * C);
 }
@@ -241,7 +241,7 @@ static void sum_finish(void *context) {
   size_t lanes;
   double *gathered = gather_finish(r, STEP_CHANNEL, &lanes);
   agd_fold_doubles(lanes, n, n, gathered);
-  memcpy(r->travelling, gathered, n * sizeof *gathered);
+  if (r->travelling != gathered) memcpy(r->travelling, gathered, n * sizeof *gathered);
 }
 
 void agd_reduce_sum(agd_reduce *reduce, double *values, size_t n) {

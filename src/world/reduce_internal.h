@@ -31,6 +31,7 @@ typedef struct channel {
   const circle *circle; /* NULL when none is under way */
   size_t n;             /* doubles of a lane's part */
   double *gathered;     /* [lanes.count, capacity] */
+  double *parts;        /* where all of them are: there, or with one rank where they came from */
   int *count, *offset;  /* [ranks]: of an allgather */
   MPI_Request request;
   size_t turn;

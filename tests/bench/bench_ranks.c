@@ -125,7 +125,7 @@ static void moments(void *context, double *parts, size_t C) {
   t->batch_norm += agd_clock() - start;
 }
 
-static void input_start(void *context, const double *parts, size_t C) {
+static void input_start(void *context, double *parts, size_t C) {
   training *t = context;
   t->exchange.input_start(t->exchange.context, parts, C);
 }

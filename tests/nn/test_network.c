@@ -151,7 +151,7 @@ static void answer(stage *s, double *values, size_t n, int is_moments) {
 }
 
 static void stage_moments(void *context, double *parts, size_t C) { answer(context, parts, 1 + 2 * C, 1); }
-static void stage_input_start(void *context, const double *parts, size_t C) { (void)context, (void)parts, (void)C; }
+static void stage_input_start(void *context, double *parts, size_t C) { (void)context, (void)parts, (void)C; }
 static void stage_sum_start(void *context, double *values, size_t n) { answer(context, values, n, 0); }
 static void stage_sum_finish(void *context) { (void)context; }
 
