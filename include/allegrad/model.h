@@ -87,6 +87,9 @@ void agd_model_destroy(agd_model **model);
  * @param moments  1 + 2 in doubles: row count above 0, mean, M2 (moments.h) */
 void agd_model_set_averages(agd_model *model, size_t l, const double *moments);
 
+/** The most inputs of any layer. */
+size_t agd_model_widest_input(const agd_model *model);
+
 /** Draws the kernels: glorot_uniform is U(-l, l) with l = sqrt(6 / (in + out)) (Glorot & Bengio 2010, eq. 16). A value
  * depends on (seed, layer, index) only, so it is the same on any number of ranks. */
 void agd_model_initialize(agd_model *model, agd_initializer initializer, uint64_t seed);

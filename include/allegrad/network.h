@@ -35,6 +35,7 @@ typedef struct agd_exchange {
   /** Gradients [offset, offset + count) are final on this rank, in all its runs. May be NULL. Not collective, same
    * order on all ranks. The slices of one backward pass cover the gradient array once, gaps included. */
   void (*gradient_ready)(void *context, size_t offset, size_t count);
+  void *gradient_context; /**< of gradient_ready */
 } agd_exchange;
 
 /** This rank's rows of a global batch. */

@@ -69,6 +69,9 @@ void agd_reduce_adapt(agd_reduce *reduce, agd_adaption how);
 agd_exchange agd_reduce_exchange(agd_reduce *reduce, void (*ready)(void *context, size_t offset, size_t count),
                                  void *context);
 
+/** Seconds that the callbacks for statistics have waited and added up since they were last taken. Not collective. */
+double agd_reduce_take_seconds(agd_reduce *reduce);
+
 /** Sums values [this rank's lanes, n] over all lanes into values[0 .. n), in the order of fold.h: the same bits on
  * every rank. n is at most 1 + 2 times the widest layer, or 64. Collective. */
 void agd_reduce_sum(agd_reduce *reduce, double *values, size_t n);

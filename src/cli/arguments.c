@@ -31,19 +31,21 @@ static agd_code take_positional(agd_arguments *a, const char *word, agd_status *
   return AGD_OK;
 }
 
-/* `separate`: the value is a word of its own, so that a forgotten value would swallow the next option. */
+/* `value`: NULL for a flag. `separate`: the value is a word of its own, so that a forgotten value would swallow the
+ * next option. */
 static agd_code take_value(agd_arguments *a, size_t option, const char *value, bool separate, agd_status *st) {
   const agd_option *o = &a->command->option[option];
+  const bool takes = o->kind != AGD_OPTION_FLAG;
   char what[128];
-  if (*value == '\0') {
+  if (takes && *value == '\0') {
     snprintf(what, sizeof what, "--%s has an empty %s", o->name, o->value);
     return agd_arguments_refuse(a, st, what, "");
   }
-  if (separate && value[0] == '-' && value[1] != '\0') {
+  if (takes && separate && value[0] == '-' && value[1] != '\0') {
     snprintf(what, sizeof what, "--%s needs a %s before ", o->name, o->value);
     return agd_arguments_refuse(a, st, what, value);
   }
-  if (o->kind == AGD_OPTION_ONCE && a->value[option].count > 0)
+  if ((!takes || o->kind == AGD_OPTION_ONCE) && a->value[option].count > 0)
     return agd_arguments_refuse(a, st, "given twice: --", o->name);
   append(&a->value[option], value);
   return AGD_OK;
@@ -87,13 +89,7 @@ static agd_code read_words(agd_arguments *a, int argc, char **argv, agd_status *
       a->help = true;
     } else if (found >= OPTION) {
       const size_t option = (size_t)(found - OPTION);
-      const bool flag = a->command->option[option].kind == AGD_OPTION_FLAG;
-      if (flag && a->value[option].count > 0)
-        return agd_arguments_refuse(a, st, "given twice: --", a->command->option[option].name);
-      if (flag)
-        append(&a->value[option], "");
-      else
-        AGD_TRY(take_value(a, option, optarg, optarg == argv[optind - 1], st));
+      AGD_TRY(take_value(a, option, optarg, optarg == argv[optind - 1], st));
       open_list = a->command->option[option].kind == AGD_OPTION_LIST ? (long)option : -1;
     } else if (found != POSITIONAL) {
       return refuse_option(a, found, argv[optind - 1], st);

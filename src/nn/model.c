@@ -62,6 +62,14 @@ static void set_batch_norms(agd_model *model) {
   }
 }
 
+size_t agd_model_widest_input(const agd_model *model) {
+  size_t widest = 0;
+  for (size_t l = 0; l < model->layer_count; l++) {
+    if (model->layers[l].in > widest) widest = model->layers[l].in;
+  }
+  return widest;
+}
+
 void agd_model_set_averages(agd_model *model, size_t l, const double *moments) {
   const agd_layer *layer = &model->layers[l];
   const double m = moments[0], *mean = moments + 1, *m2 = mean + layer->in;

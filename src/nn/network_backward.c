@@ -5,7 +5,7 @@
 #include "allegrad/fold.h"
 
 static void gradient_ready(const agd_exchange *exchange, size_t first, size_t end) {
-  if (exchange->gradient_ready != NULL) exchange->gradient_ready(exchange->context, first, end - first);
+  if (exchange->gradient_ready != NULL) exchange->gradient_ready(exchange->gradient_context, first, end - first);
 }
 
 /* dgamma and dbeta are the sums of the backward pass: once they are global, or this rank's share, which travels. */

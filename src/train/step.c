@@ -34,41 +34,10 @@ agd_batch agd_trainer_batch(const agd_trainer *t, uint64_t batch) {
 
 void agd_trainer_prepare(agd_trainer *t, uint64_t batch) {
   const agd_batch rows = agd_trainer_batch(t, batch);
-  agd_network_prepare(t->network, &rows, &t->watched);
+  agd_network_prepare(t->network, &rows, &t->exchange);
 }
 
-/* ---- the exchange as the network sees it: watched for the time it takes, and with gradients accumulated ---- */
-
-static void moments(void *context, double *parts, size_t C) {
-  agd_trainer *t = context;
-  const double start = agd_clock();
-  t->exchange.moments(t->exchange.context, parts, C);
-  t->spent[AGD_SPENT_BATCH_NORM] += agd_clock() - start;
-}
-
-static void input_start(void *context, double *parts, size_t C) {
-  agd_trainer *t = context;
-  t->exchange.input_start(t->exchange.context, parts, C);
-}
-
-static void input_finish(void *context, double *parts, size_t C) {
-  agd_trainer *t = context;
-  const double start = agd_clock();
-  t->exchange.input_finish(t->exchange.context, parts, C);
-  t->spent[AGD_SPENT_BATCH_NORM] += agd_clock() - start;
-}
-
-static void sum_start(void *context, double *values, size_t n) {
-  agd_trainer *t = context;
-  t->exchange.sum_start(t->exchange.context, values, n);
-}
-
-static void sum_finish(void *context) {
-  agd_trainer *t = context;
-  const double start = agd_clock();
-  t->exchange.sum_finish(t->exchange.context);
-  t->spent[AGD_SPENT_BATCH_NORM] += agd_clock() - start;
-}
+/* ---- gradients ---- */
 
 /* Adds a slice of gradients to what the step's batches before have given; with the last batch it is their sum. */
 static void accumulate(const agd_trainer *t, agd_real *restrict gradients, agd_real *restrict sums, size_t count) {
@@ -81,11 +50,11 @@ static void accumulate(const agd_trainer *t, agd_real *restrict gradients, agd_r
 }
 
 /* This rank's gradients are accumulated before they travel, once a step. */
-static void gradient_ready(void *context, size_t offset, size_t count) {
+static void accumulate_and_pass(void *context, size_t offset, size_t count) {
   agd_trainer *t = context;
   const bool last = t->batch_of_step + 1 == t->batches_of_step;
   if (t->batches_of_step > 1) accumulate(t, agd_network_gradients(t->network) + offset, t->accumulated + offset, count);
-  if (last && t->exchange.gradient_ready != NULL) t->exchange.gradient_ready(t->exchange.context, offset, count);
+  if (last && t->pass != NULL) t->pass(t->pass_context, offset, count);
 }
 
 /* With several fixed lanes the sum over lanes comes first, batch by batch: the other order would depend on which lanes
@@ -104,18 +73,6 @@ static void exchange_batch(agd_trainer *t) {
   t->spent[AGD_SPENT_GRADIENTS] += agd_clock() - start;
 }
 
-static agd_exchange watch(agd_trainer *t) {
-  agd_exchange watched = {.context = t, .groups = t->exchange.groups};
-  if (!exchanges_each_batch(t)) watched.gradient_ready = gradient_ready;
-  if (t->exchange.moments == NULL) return watched;
-  watched.moments = moments;
-  watched.input_start = input_start;
-  watched.input_finish = input_finish;
-  watched.sum_start = sum_start;
-  watched.sum_finish = sum_finish;
-  return watched;
-}
-
 void agd_trainer_adapt(agd_trainer *t) {
   const double start = agd_clock();
   agd_reduce_adapt(t->reduce, AGD_ADAPT_MEASURED);
@@ -130,10 +87,16 @@ static void update_slice(void *context, size_t offset, size_t count) {
   agd_optimizer_update(t->optimizer, t->model->weights, agd_network_gradients(t->network), offset, count);
 }
 
+/* Whether a slice of the weights is updated as soon as its gradient is global: no norm is needed first. */
+static bool updates_on_the_way(const agd_trainer *t) { return t->config.clip_norm == 0 && !exchanges_each_batch(t); }
+
 void agd_trainer_take_exchange(agd_trainer *t) {
-  t->updates_on_the_way = t->config.clip_norm == 0 && !exchanges_each_batch(t);
-  t->exchange = agd_reduce_exchange(t->reduce, t->updates_on_the_way ? update_slice : NULL, t);
-  t->watched = watch(t);
+  t->exchange = agd_reduce_exchange(t->reduce, updates_on_the_way(t) ? update_slice : NULL, t);
+  if (t->config.accumulate == 1) return;
+  t->pass = t->exchange.gradient_ready;
+  t->pass_context = t->exchange.gradient_context;
+  t->exchange.gradient_ready = exchanges_each_batch(t) ? NULL : accumulate_and_pass;
+  t->exchange.gradient_context = t;
 }
 
 /* Clipping by the global norm (Pascanu, Mikolov, Bengio 2013, arXiv 1211.5063): the gradient is scaled to the norm
@@ -159,19 +122,19 @@ static double learning_rate(const agd_trainer *t) {
 
 void agd_trainer_step(agd_trainer *t, uint64_t step, bool last) {
   const agd_range batches = batches_of_step(t, step);
-  const size_t lanes = agd_lanes_of_rank(&t->lanes, (uint64_t)t->comm->rank).count;
+  const size_t lanes = agd_trainer_lanes(t);
   agd_optimizer_begin(t->optimizer, learning_rate(t));
   memset(t->lane_losses, 0, lanes * sizeof *t->lane_losses);
   t->batches_of_step = batches.count;
   for (t->batch_of_step = 0; t->batch_of_step < batches.count; t->batch_of_step++) {
-    agd_network_train(t->network, &t->watched, t->batch_losses);
+    agd_network_train(t->network, &t->exchange, t->batch_losses);
     for (size_t i = 0; i < lanes; i++) t->lane_losses[i] += t->batch_losses[i];
     if (exchanges_each_batch(t)) exchange_batch(t);
     if (!last || t->batch_of_step + 1 < batches.count) agd_trainer_prepare(t, batches.first + t->batch_of_step + 1);
   }
   const double start = agd_clock();
   if (!exchanges_each_batch(t)) agd_reduce_gradients(t->reduce);
-  if (!t->updates_on_the_way) clip_and_update(t);
+  if (!updates_on_the_way(t)) clip_and_update(t);
   agd_reduce_publish(t->reduce);
   t->spent[AGD_SPENT_GRADIENTS] += agd_clock() - start;
   t->training.step++;

@@ -1,5 +1,4 @@
 /* Where the time went: collected over ranks once an epoch, and told at the end. */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -20,6 +19,7 @@ void agd_times_collect(agd_trainer *t, agd_epoch_metrics *metrics, agd_epoch_det
   const double now = agd_clock();
   double mine[TOLD] = {now - t->epoch_start}, mean[TOLD] = {0};
   metrics->seconds = now - t->epoch_start;
+  t->spent[AGD_SPENT_BATCH_NORM] += agd_reduce_take_seconds(t->reduce);
   for (size_t k = 0; k < AGD_SPENT_KINDS; k++) {
     mine[SPENT + k] = t->spent[k];
     mine[COMPUTE] -= t->spent[k];
@@ -83,6 +83,7 @@ void agd_trainer_print_times(agd_trainer *t, FILE *out) {
   double mine[AGD_TIMES_TOLD], total = 0;
   const size_t start_up = TOLD, memory = TOLD + 1;
   getrusage(RUSAGE_SELF, &usage);
+  t->spent[AGD_SPENT_BATCH_NORM] += agd_reduce_take_seconds(t->reduce);
   memcpy(mine, t->totals, sizeof t->totals);
   for (size_t k = 0; k < AGD_SPENT_KINDS; k++) mine[SPENT + k] += t->spent[k]; /* since the last epoch */
   mine[start_up] = t->start_seconds;

@@ -16,7 +16,7 @@ enum { TRAVEL_SHARE = 8 };
 
 /* Keeps the losses of a step until they are shared. */
 static void note_losses(agd_trainer *t) {
-  const size_t lanes = agd_lanes_of_rank(&t->lanes, (uint64_t)t->comm->rank).count;
+  const size_t lanes = agd_trainer_lanes(t);
   for (size_t i = 0; i < lanes; i++) t->window[i * LOSS_WINDOW + t->window_count] = t->lane_losses[i];
   t->window_count++;
 }
@@ -194,11 +194,6 @@ static bool is_best(agd_trainer *t, const agd_epoch_metrics *metrics) {
   return true;
 }
 
-/* Whether early stopping ends the training after this many epochs. */
-static bool stops_early(const agd_trainer *t, uint64_t epochs) {
-  return t->config.patience > 0 && epochs - t->best_epoch >= t->config.patience;
-}
-
 /* One epoch from rows to record. The outcome is agreed. */
 static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_status *st) {
   train_epoch(t, epoch, run, st);
@@ -239,8 +234,8 @@ agd_code agd_trainer_run(agd_trainer *t, agd_run *run, agd_status *st) {
   if (t->comm->rank == 0) agd_progress_start(t->config.progress, &plan, &t->meter, st);
   agd_code code = agd_comm_agree(t->comm, st);
   t->epoch_start = agd_clock();
-  for (uint64_t epoch = 0;
-       code == AGD_OK && epoch < t->config.epochs && !ends_after(t, t->training.step) && !stops_early(t, epoch);
+  for (uint64_t epoch = 0; code == AGD_OK && epoch < t->config.epochs && !ends_after(t, t->training.step) &&
+                           !agd_trainer_stops_early(t, epoch);
        epoch++)
     code = run_epoch(t, epoch, run, st);
   agd_progress_end(&t->meter);

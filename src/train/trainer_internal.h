@@ -36,8 +36,7 @@ struct agd_trainer {
   agd_optimizer *optimizer;
   agd_network *network;
   agd_reduce *reduce;
-  agd_exchange exchange; /* of the reductions */
-  agd_exchange watched;  /* the same as the network is given it */
+  agd_exchange exchange;
 
   agd_lanes lanes;
   agd_shard_plan plan;
@@ -53,8 +52,10 @@ struct agd_trainer {
 
   agd_real *accumulated; /* [weight_count]: gradients of the step's batches so far; NULL without
                             train.accumulate */
+  void (*pass)(void *context, size_t offset,
+               size_t count); /* with train.accumulate: what takes the sums; may be NULL */
+  void *pass_context;
   uint64_t batch_of_step, batches_of_step;
-  bool updates_on_the_way; /* a slice of the weights as soon as its gradient is global: no norm is needed first */
 
   double *batch_losses; /* [this rank's lanes]: of one batch */
   double *lane_losses;  /* [this rank's lanes]: of one step */
@@ -74,6 +75,16 @@ struct agd_trainer {
   uint64_t rows_trained;
 };
 
+/* This rank's lanes. */
+static inline size_t agd_trainer_lanes(const agd_trainer *trainer) {
+  return agd_lanes_of_rank(&trainer->lanes, (uint64_t)trainer->comm->rank).count;
+}
+
+/* Whether early stopping ends the training after this many epochs. */
+static inline bool agd_trainer_stops_early(const agd_trainer *trainer, uint64_t epochs) {
+  return trainer->config.patience > 0 && epochs - trainer->best_epoch >= trainer->config.patience;
+}
+
 /* ---- step.c ---- */
 
 /* Steps of an epoch: train.accumulate batches each, the last perhaps fewer. */
@@ -85,7 +96,7 @@ uint64_t agd_trainer_step_rows(const agd_trainer *trainer, uint64_t step);
 /* This rank's rows of a batch of the epoch. */
 agd_batch agd_trainer_batch(const agd_trainer *trainer, uint64_t batch);
 
-/* Sets exchange and watched, once the reductions are there. */
+/* Sets the exchange, once the reductions are there. */
 void agd_trainer_take_exchange(agd_trainer *trainer);
 
 /* Adapts the exchange to what the cores' traffic costs just now. Collective; between two steps. */

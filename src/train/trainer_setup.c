@@ -112,7 +112,7 @@ static void training_moments(agd_trainer *t, const agd_rows *training, double *p
 
 /* Scales the features of training and validation rows, and keeps how for the training's state. */
 static agd_code standardize(agd_trainer *t, agd_rows *training, agd_status *st) {
-  const size_t C = training->features, lanes = agd_lanes_of_rank(&t->lanes, (uint64_t)t->comm->rank).count;
+  const size_t C = training->features, lanes = agd_trainer_lanes(t);
   const char *what = "the standardisation";
   double *parts = NULL;
   if (agd_allocate(lanes, (1 + 2 * C) * sizeof *parts, what, (void **)&parts, st) == AGD_OK &&
@@ -166,7 +166,7 @@ static agd_code create_model(agd_trainer *t, const agd_dataset *data, agd_status
   AGD_TRY(agd_reduce_create(t->comm, t->model, &t->lanes, t->config.exchange, &t->reduce, st));
   agd_network_create(t->model, &t->lanes, (uint64_t)t->comm->rank, t->plan.batch, agd_reduce_gradient_memory(t->reduce),
                      &t->network, st);
-  const size_t lanes = agd_lanes_of_rank(&t->lanes, (uint64_t)t->comm->rank).count;
+  const size_t lanes = agd_trainer_lanes(t);
   agd_allocate(lanes * LOSS_WINDOW, sizeof *t->window, "the losses", (void **)&t->window, st);
   t->piece_count = (data->rows - t->plan.rows + AGD_PIECE - 1) / AGD_PIECE;
   agd_allocate(t->piece_count, sizeof *t->piece_losses, "the losses", (void **)&t->piece_losses, st);
@@ -276,7 +276,6 @@ agd_trainer_summary agd_trainer_summarize(const agd_trainer *t) {
                                .model = t->model->spec,
                                .exchange = agd_reduce_describe(t->reduce),
                                .best_epoch = t->best_epoch,
-                               .stopped_early = t->config.patience > 0 && t->best_epoch > 0 &&
-                                                t->training.epoch_count < t->config.epochs &&
-                                                t->training.epoch_count - t->best_epoch >= t->config.patience};
+                               .stopped_early = t->best_epoch > 0 && t->training.epoch_count < t->config.epochs &&
+                                                agd_trainer_stops_early(t, t->training.epoch_count)};
 }

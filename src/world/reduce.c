@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "allegrad/clock.h"
 #include "allegrad/fold.h"
 #include "allegrad/memory.h"
 
@@ -21,16 +22,8 @@ static bool alone(const agd_reduce *r) { return r->lanes.count == 1; }
 /* One rank, whose lanes are summed where they are computed: nothing travels. */
 static bool at_home(const agd_reduce *r) { return r->comm->size == 1; }
 
-static size_t widest_input(const agd_model *model) {
-  size_t widest = 0;
-  for (size_t l = 0; l < model->layer_count; l++) {
-    if (model->layers[l].in > widest) widest = model->layers[l].in;
-  }
-  return widest;
-}
-
 static agd_code allocate(agd_reduce *r, agd_status *st) {
-  const size_t widest = widest_input(r->model), ranks = (size_t)r->comm->size;
+  const size_t widest = agd_model_widest_input(r->model), ranks = (size_t)r->comm->size;
   r->lane_count = agd_lanes_of_rank(&r->lanes, (uint64_t)r->comm->rank).count;
   r->capacity = 1 + 2 * widest > SMALLEST_CAPACITY ? 1 + 2 * widest : SMALLEST_CAPACITY;
   if (r->capacity > INT_MAX / r->lanes.count)
@@ -83,7 +76,8 @@ static void draw_circles(agd_reduce *r) {
   r->all = (circle){.mpi = comm->mpi, .size = comm->size, .by_window = has_window(r) && comm->node_count == 1};
   r->sharing = r->all;
   if (r->model->spec.sync == AGD_SYNC_NODE)
-    r->sharing = (circle){.mpi = comm->node, .size = comm->node_size, .by_window = has_window(r)};
+    r->sharing =
+        (circle){.mpi = comm->node, .size = comm->node_size, .by_window = has_window(r) && comm->node_size > 1};
   if (r->model->spec.sync == AGD_SYNC_NONE) r->sharing = (circle){.mpi = MPI_COMM_SELF, .size = 1};
 }
 
@@ -156,9 +150,7 @@ agd_real *agd_reduce_gradient_memory(agd_reduce *reduce) { return reduce->gradie
 
 /* ---- sums of statistics ---- */
 
-/* Lanes of a rank of a circle: of fixed lanes the circle is all ranks; else every rank is one. */
-static agd_range lanes_in(const agd_reduce *r, int rank) { return agd_lanes_of_rank(&r->lanes, (uint64_t)rank); }
-
+/* Of fixed lanes the circle is all ranks; else every rank is one. */
 static size_t lanes_of_circle(const agd_reduce *r, const circle *c) {
   return r->lanes.fixed ? r->lanes.count : (size_t)c->size;
 }
@@ -176,7 +168,7 @@ static void gather_start(agd_reduce *r, channel_name name, const circle *among, 
     agd_window_gather_start(r, name, values);
   } else {
     for (int rank = 0; rank < among->size; rank++) {
-      const agd_range own = lanes_in(r, rank);
+      const agd_range own = agd_lanes_of_rank(&r->lanes, (uint64_t)rank);
       c->count[rank] = (int)(own.count * n);
       c->offset[rank] = (int)(own.first * n);
     }
@@ -189,7 +181,7 @@ static void gather_start(agd_reduce *r, channel_name name, const circle *among, 
 static double *gather_finish(agd_reduce *r, channel_name name, size_t *lanes) {
   channel *c = &r->channel[name];
   AGD_REQUIRE(c->circle != NULL);
-  if (c->circle->by_window && c->circle->size > 1)
+  if (c->circle->by_window)
     agd_window_gather_finish(r, name);
   else
     MPI_Wait(&c->request, MPI_STATUS_IGNORE); /* NOLINT(*MPI-Checker): of gather_start */
@@ -215,7 +207,9 @@ static void moments_of(agd_reduce *r, const circle *among, double *parts, size_t
 
 static void merge_moments(void *context, double *parts, size_t C) {
   agd_reduce *r = context;
+  const double start = agd_clock();
   moments_of(r, &r->sharing, parts, C);
+  r->seconds += agd_clock() - start;
 }
 
 static void input_start(void *context, double *parts, size_t C) {
@@ -223,7 +217,12 @@ static void input_start(void *context, double *parts, size_t C) {
   gather_start(r, INPUT_CHANNEL, &r->sharing, parts, 1 + 2 * C);
 }
 
-static void input_finish(void *context, double *parts, size_t C) { finish_moments(context, INPUT_CHANNEL, parts, C); }
+static void input_finish(void *context, double *parts, size_t C) {
+  agd_reduce *r = context;
+  const double start = agd_clock();
+  finish_moments(r, INPUT_CHANNEL, parts, C);
+  r->seconds += agd_clock() - start;
+}
 
 static void start_sum(agd_reduce *r, const circle *among, double *values, size_t n) {
   r->travelling = values;
@@ -235,8 +234,7 @@ static void sum_start(void *context, double *values, size_t n) {
   start_sum(r, &r->sharing, values, n);
 }
 
-static void sum_finish(void *context) {
-  agd_reduce *r = context;
+static void finish_sum(agd_reduce *r) {
   const size_t n = r->channel[STEP_CHANNEL].n;
   size_t lanes;
   double *gathered = gather_finish(r, STEP_CHANNEL, &lanes);
@@ -244,10 +242,23 @@ static void sum_finish(void *context) {
   if (r->travelling != gathered) memcpy(r->travelling, gathered, n * sizeof *gathered);
 }
 
+static void sum_finish(void *context) {
+  agd_reduce *r = context;
+  const double start = agd_clock();
+  finish_sum(r);
+  r->seconds += agd_clock() - start;
+}
+
+double agd_reduce_take_seconds(agd_reduce *reduce) {
+  const double seconds = reduce->seconds;
+  reduce->seconds = 0;
+  return seconds;
+}
+
 void agd_reduce_sum(agd_reduce *reduce, double *values, size_t n) {
   if (alone(reduce)) return;
   start_sum(reduce, &reduce->all, values, n);
-  sum_finish(reduce);
+  finish_sum(reduce);
 }
 
 void agd_reduce_moments(agd_reduce *reduce, double *parts, size_t C) {
@@ -357,7 +368,7 @@ agd_exchange agd_reduce_exchange(agd_reduce *r, void (*ready)(void *context, siz
                                  void *context) {
   r->ready = ready;
   r->ready_context = context;
-  agd_exchange exchange = {.context = r, .groups = groups(r)};
+  agd_exchange exchange = {.context = r, .groups = groups(r), .gradient_context = r};
   if (at_home(r))
     exchange.gradient_ready = tell_at_once;
   else if (r->way == AGD_EXCHANGE_BUCKETS)

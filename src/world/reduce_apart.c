@@ -83,7 +83,7 @@ void agd_window_stream_gradients(const agd_reduce *r) {
   const window *w = r->window;
   const size_t runs = agd_lanes_runs(&r->lanes, (uint64_t)r->comm->rank), total = r->model->weight_count;
   for (int peer = 0; peer < w->shares; peer++) {
-    agd_range share = agd_reduce_slice(total, (size_t)w->shares, (size_t)peer);
+    agd_range share = agd_window_share_of(r, peer);
     if (peer == w->rank || share.first >= r->model->exchange_count) continue;
     if (share.count > r->model->exchange_count - share.first) share.count = r->model->exchange_count - share.first;
     for (size_t run = 0; run < runs; run++)
@@ -101,7 +101,7 @@ void agd_window_stream_weights(const agd_reduce *r) {
 void agd_window_fetch_weights(agd_reduce *r) {
   const window *w = r->window;
   for (int peer = 0; peer < w->shares; peer++) {
-    const agd_range share = agd_reduce_slice(r->model->weight_count, (size_t)w->shares, (size_t)peer);
+    const agd_range share = agd_window_share_of(r, peer);
     if (peer != w->rank)
       memcpy(w->own_weights + share.first, (agd_real *)(void *)w->memory + share.first, share.count * sizeof(agd_real));
   }

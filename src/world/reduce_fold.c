@@ -80,7 +80,6 @@ void agd_reduce_fold(agd_reduce *r, size_t from, size_t count, size_t to, bool t
       add(n, r->part[p->into[m]], r->part[p->from[m]], sum);
       r->part[p->into[m]] = sum;
     }
-    if (merges == 0) memmove(r->gradients + to + done, r->part[0], n * sizeof *r->gradients);
     if (tells) agd_reduce_tell(r, to + done, n);
   }
 }

@@ -71,6 +71,7 @@ struct agd_reduce {
   channel channel[CHANNELS];
   double *squares;    /* [AGD_BLOCKS] */
   double *travelling; /* where the sum under way goes */
+  double seconds;     /* see agd_reduce_take_seconds */
 
   fold_plan plan;
   void (*ready)(void *context, size_t offset, size_t count); /* see agd_reduce_exchange */
@@ -126,6 +127,8 @@ void agd_window_gather_start(agd_reduce *reduce, channel_name name, const double
 /* Waits for all ranks of the node and copies their lanes' parts, in order, to the channel. */
 void agd_window_gather_finish(agd_reduce *reduce, channel_name name);
 void agd_window_gradients(agd_reduce *reduce);
+/* The share of a rank of the node, and this rank's. */
+agd_range agd_window_share_of(const agd_reduce *reduce, int peer);
 agd_range agd_window_share(const agd_reduce *reduce);
 /* Waits until all have updated their shares. */
 void agd_window_publish(agd_reduce *reduce);

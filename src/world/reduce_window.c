@@ -257,11 +257,13 @@ void agd_window_gather_finish(agd_reduce *r, channel_name name) {
   }
 }
 
-agd_range agd_window_share(const agd_reduce *r) {
+agd_range agd_window_share_of(const agd_reduce *r, int peer) {
   const window *w = r->window;
-  if (w->rank >= w->shares) return (agd_range){0};
-  return agd_reduce_slice(r->model->weight_count, (size_t)w->shares, (size_t)w->rank);
+  if (peer >= w->shares) return (agd_range){0};
+  return agd_reduce_slice(r->model->weight_count, (size_t)w->shares, (size_t)peer);
 }
+
+agd_range agd_window_share(const agd_reduce *r) { return agd_window_share_of(r, r->window->rank); }
 
 /* On several nodes every rank is one lane: the node's gradients are added up in rank order. */
 static void add_up_node(const agd_reduce *r, agd_range share) {
@@ -312,7 +314,7 @@ void agd_window_publish(agd_reduce *r) {
 void agd_window_collect(agd_reduce *r, agd_real *values) {
   const window *w = r->window;
   for (int peer = 0; peer < w->shares; peer++) {
-    const agd_range share = agd_reduce_slice(r->model->weight_count, (size_t)w->shares, (size_t)peer);
+    const agd_range share = agd_window_share_of(r, peer);
     MPI_Bcast(values + share.first, (int)share.count, AGD_MPI_REAL, peer, r->comm->node);
   }
 }

@@ -17,16 +17,9 @@
 #include "allegrad/optimizer.h"
 #include "allegrad/reduce.h"
 #include "allegrad/rng.h"
+#include "reference_model.h"
 
-enum {
-  LAYERS = 7,
-  ROWS = 16512,
-  ROUNDS_MAX = 99,
-  PINGS = 2000,
-  NEAR = 200,
-  ADAPT_EVERY = 16
-}; /* the latter as the trainer does */
-static const size_t WIDTH[LAYERS + 1] = {8, 300, 256, 128, 100, 500, 100, 1};
+enum { ROUNDS_MAX = 99, PINGS = 2000, NEAR = 200, ADAPT_EVERY = 16 }; /* the latter as the trainer does */
 
 /* ---- between the two ranks ---- */
 
@@ -106,7 +99,7 @@ typedef struct training {
   agd_network *network;
   agd_reduce *reduce;
   agd_optimizer *optimizer;
-  agd_exchange exchange, timed;
+  agd_exchange exchange;
   size_t batch, next;
   double batch_norm, gradients; /* seconds so far in BN's sums and in the exchange and update */
 } training;
@@ -118,51 +111,9 @@ static void update(void *context, size_t offset, size_t count) {
   agd_optimizer_update(t->optimizer, t->model->weights, agd_network_gradients(t->network), offset, count);
 }
 
-static void moments(void *context, double *parts, size_t C) {
-  training *t = context;
-  const double start = agd_clock();
-  t->exchange.moments(t->exchange.context, parts, C);
-  t->batch_norm += agd_clock() - start;
-}
-
-static void input_start(void *context, double *parts, size_t C) {
-  training *t = context;
-  t->exchange.input_start(t->exchange.context, parts, C);
-}
-
-static void input_finish(void *context, double *parts, size_t C) {
-  training *t = context;
-  t->exchange.input_finish(t->exchange.context, parts, C);
-}
-
-static void sum_start(void *context, double *values, size_t n) {
-  training *t = context;
-  t->exchange.sum_start(t->exchange.context, values, n);
-}
-
-static void sum_finish(void *context) {
-  training *t = context;
-  const double start = agd_clock();
-  t->exchange.sum_finish(t->exchange.context);
-  t->batch_norm += agd_clock() - start;
-}
-
-static void gradient_ready(void *context, size_t offset, size_t count) {
-  training *t = context;
-  if (t->exchange.gradient_ready != NULL) t->exchange.gradient_ready(t->exchange.context, offset, count);
-}
-
 static void training_create(training *t, const contestant *c, size_t batch) {
-  agd_model_spec spec = {.inputs = WIDTH[0],
-                         .outputs = WIDTH[LAYERS],
-                         .hidden_count = LAYERS - 1,
-                         .activation = AGD_RELU,
-                         .batch_norm = true,
-                         .momentum = 0.99,
-                         .epsilon = 1e-3,
-                         .sync = c->sync};
-  for (size_t i = 0; i < spec.hidden_count; i++) spec.hidden[i] = WIDTH[i + 1];
-  const agd_optimizer_spec sgd = {.name = AGD_SGD, .learning_rate = 0.01};
+  agd_model_spec spec = reference_model();
+  spec.sync = c->sync;
   const uint64_t ranks = (uint64_t)c->ranks;
   agd_status st = {0};
   *t = (training){.comm = c->ranks == 2 ? &world : &alone, .batch = batch};
@@ -171,17 +122,13 @@ static void training_create(training *t, const contestant *c, size_t batch) {
       agd_reduce_create(t->comm, t->model, &t->lanes, c->way, &t->reduce, &st) == AGD_OK &&
       agd_network_create(t->model, &t->lanes, (uint64_t)t->comm->rank, batch, agd_reduce_gradient_memory(t->reduce),
                          &t->network, &st) == AGD_OK)
-    agd_optimizer_create(&sgd, t->model->weight_count, &t->optimizer, &st);
+    agd_optimizer_create(&REFERENCE_SGD, t->model->weight_count, &t->optimizer, &st);
   if (st.code != AGD_OK) {
     fprintf(stderr, "bench_ranks: %s\n", st.message);
     MPI_Abort(MPI_COMM_WORLD, (int)st.code);
   }
   agd_model_initialize(t->model, AGD_GLOROT_UNIFORM, 1);
   t->exchange = agd_reduce_exchange(t->reduce, update, t);
-  t->timed = (agd_exchange){.context = t, .groups = t->exchange.groups, .gradient_ready = gradient_ready};
-  if (t->exchange.moments == NULL) return;
-  t->timed.moments = moments, t->timed.input_start = input_start, t->timed.input_finish = input_finish;
-  t->timed.sum_start = sum_start, t->timed.sum_finish = sum_finish;
 }
 
 static void training_clear(training *t) {
@@ -198,14 +145,15 @@ static void prepare(training *t) {
                            .y = y + (t->next + slice.first) * WIDTH[LAYERS],
                            .step_rows = t->batch,
                            .global_rows = t->batch};
-  agd_network_prepare(t->network, &batch, &t->timed);
+  agd_network_prepare(t->network, &batch, &t->exchange);
   t->next += t->batch;
 }
 
 /* Seconds a step, as the trainer takes it. */
 static double time_steps(training *t, int steps) {
   double losses[8];
-  t->batch_norm = t->gradients = 0;
+  agd_reduce_take_seconds(t->reduce);
+  t->gradients = 0;
   prepare(t);
   const double start = agd_clock();
   for (int s = 0; s < steps; s++) {
@@ -214,13 +162,14 @@ static double time_steps(training *t, int steps) {
       agd_network_set_gradients(t->network, agd_reduce_gradient_memory(t->reduce));
     }
     agd_optimizer_begin(t->optimizer, t->optimizer->spec.learning_rate);
-    agd_network_train(t->network, &t->timed, losses);
+    agd_network_train(t->network, &t->exchange, losses);
     if (s + 1 < steps) prepare(t);
     const double exchange = agd_clock();
     agd_reduce_gradients(t->reduce);
     agd_reduce_publish(t->reduce);
     t->gradients += agd_clock() - exchange;
   }
+  t->batch_norm = agd_reduce_take_seconds(t->reduce);
   return (agd_clock() - start) / steps;
 }
 

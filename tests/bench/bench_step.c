@@ -10,30 +10,24 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #ifdef ALLEGRAD_LIBXSMM
 #include <libxsmm.h>
 #endif
 
+#include "allegrad/clock.h"
 #include "allegrad/gemm.h"
 #include "allegrad/matrix.h"
 #include "allegrad/memory.h"
 #include "allegrad/network.h"
 #include "allegrad/optimizer.h"
 #include "allegrad/rng.h"
+#include "reference_model.h"
 
-enum { ROWS = 16512, LAYERS = 7, PRODUCTS = 3, TURN_ROWS = 256 };
+enum { PRODUCTS = 3, TURN_ROWS = 256 };
 enum { OPENBLAS, LIBXSMM, OURS, CANDIDATES };
 static const double TARGET = 1.15, LIMIT = 1.25;
-static const size_t WIDTH[LAYERS + 1] = {8, 300, 256, 128, 100, 500, 100, 1};
 static const char *const PRODUCT_NAME[PRODUCTS] = {"forward", "dX", "dW"};
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static agd_real *random_reals(size_t count) {
   static uint64_t stream = 0;
@@ -137,9 +131,9 @@ static double time_product(const product *p, int repeats) {
   const int calls = 1 + (int)(5e6 / flops(p));
   double best = HUGE_VAL;
   for (int r = 0; r < repeats; r++) {
-    const double start = now();
+    const double start = agd_clock();
     for (int c = 0; c < calls; c++) run_product(p);
-    best = fmin(best, (now() - start) / calls);
+    best = fmin(best, (agd_clock() - start) / calls);
   }
   return best;
 }
@@ -176,7 +170,7 @@ static void compare_all(layer *layers, int repeats) {
 }
 
 static double time_floor(const layer *layers, int steps) {
-  const double start = now();
+  const double start = agd_clock();
   for (int s = 0; s < steps; s++) {
     for (int i = 0; i < LAYERS; i++) run_product(&layers[i].products[AGD_FORWARD]);
     for (int i = LAYERS; i-- > 0;) {
@@ -184,7 +178,7 @@ static double time_floor(const layer *layers, int steps) {
       run_product(&layers[i].products[AGD_BACKWARD_KERNEL]);
     }
   }
-  return (now() - start) / steps;
+  return (agd_clock() - start) / steps;
 }
 
 /* ---- the step ---- */
@@ -203,21 +197,13 @@ static void update(void *context, size_t offset, size_t count) {
 }
 
 static training training_create(size_t batch) {
-  agd_model_spec spec = {.inputs = WIDTH[0],
-                         .outputs = WIDTH[LAYERS],
-                         .hidden_count = LAYERS - 1,
-                         .activation = AGD_RELU,
-                         .batch_norm = true,
-                         .momentum = 0.99,
-                         .epsilon = 1e-3};
-  for (size_t i = 0; i < spec.hidden_count; i++) spec.hidden[i] = WIDTH[i + 1];
-  const agd_optimizer_spec sgd = {.name = AGD_SGD, .learning_rate = 0.01};
+  const agd_model_spec spec = reference_model();
   training t = {.batch = batch, .x = random_reals(ROWS * WIDTH[0]), .y = random_reals(ROWS * WIDTH[LAYERS])};
   agd_status st = {0};
   agd_code code = agd_model_create(&spec, &t.model, &st);
   const agd_lanes lanes = agd_lanes_of_ranks(1);
   if (code == AGD_OK) code = agd_network_create(t.model, &lanes, 0, batch, NULL, &t.network, &st);
-  if (code == AGD_OK) code = agd_optimizer_create(&sgd, t.model->weight_count, &t.optimizer, &st);
+  if (code == AGD_OK) code = agd_optimizer_create(&REFERENCE_SGD, t.model->weight_count, &t.optimizer, &st);
   if (code != AGD_OK) {
     fprintf(stderr, "bench_step: %s\n", st.message);
     exit((int)code);
@@ -235,8 +221,8 @@ static void training_clear(training *t) {
 }
 
 static double time_steps(training *t, int steps) {
-  const agd_exchange exchange = {.context = t, .groups = 1, .gradient_ready = update};
-  const double start = now();
+  const agd_exchange exchange = {.groups = 1, .gradient_ready = update, .gradient_context = t};
+  const double start = agd_clock();
   for (int s = 0; s < steps; s++) {
     if (t->next + t->batch > ROWS) t->next = 0;
     agd_optimizer_begin(t->optimizer, t->optimizer->spec.learning_rate);
@@ -249,7 +235,7 @@ static double time_steps(training *t, int steps) {
     agd_network_train(t->network, &exchange, &loss);
     t->next += t->batch;
   }
-  return (now() - start) / steps;
+  return (agd_clock() - start) / steps;
 }
 
 /* ---- side by side ---- */

@@ -260,7 +260,7 @@ static void check_coverage(agd_model_spec spec) {
   fixture f;
   set_up(&f, spec);
   coverage c = {test_calloc(f.model->weight_count, 1), f.model->weight_count};
-  const agd_exchange exchange = {.context = &c, .groups = 1, .gradient_ready = cover};
+  const agd_exchange exchange = {.groups = 1, .gradient_ready = cover, .gradient_context = &c};
   train(&f, ROWS, &exchange);
   for (size_t i = 0; i < c.count; i++) assert_int_equal(c.seen[i], 1);
   test_free(c.seen);

@@ -9,6 +9,7 @@
 #include "allegrad/reduce.h"
 #include "allegrad/rng.h"
 #include "cmocka_mpi.h"
+#include "random_training.h"
 
 enum { STEPS = 6, MAX_ROWS = 24, MAX_FEATURES = 9, MAX_GROUPS = 16, LANES = 8 };
 static const double RATE = 0.02, MOMENTUM = 0.9;
@@ -18,8 +19,6 @@ typedef struct job {
   uint64_t seed;
   size_t rows; /* of every global batch; the last has one */
 } job;
-
-static size_t draw(uint64_t seed, uint64_t i, size_t n) { return (size_t)(agd_random_bits(seed, 1, i) % n); }
 
 static job random_job(uint64_t seed, agd_sync sync) {
   job j = {.seed = seed, .rows = 1 + draw(seed, 0, MAX_ROWS)};
@@ -112,9 +111,6 @@ static double train_by_groups(const job *j, int ranks, int ranks_per_group, agd_
   return sum;
 }
 
-/* However the ranks hold their arrays, in whatever order. */
-static const agd_adaption HOW[] = {AGD_ADAPT_MEASURED, AGD_ADAPT_TOGETHER, AGD_ADAPT_APART};
-
 /* The same by this communicator's ranks. The model outlives its window as `out`. */
 static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, agd_exchange_way way, agd_model **out) {
   agd_status st = {0};
@@ -133,8 +129,7 @@ static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, 
     const agd_range slice = agd_rank_rows(lanes, j->rows, global, (uint64_t)comm->rank);
     double losses[LANES] = {0};
     fill_rows(j, s, slice.first, slice.count, x, y);
-    agd_reduce_adapt(reduce, HOW[draw(j->seed, 70 + s, 3)]);
-    agd_network_set_gradients(network, agd_reduce_gradient_memory(reduce));
+    adapt_somehow(reduce, network, j->seed, 70 + s);
     agd_network_prepare(network, &(agd_batch){.x = x, .y = y, .noise = s, .global_rows = global, .step_rows = global},
                         &exchange);
     agd_network_train(network, &exchange, losses);
@@ -156,15 +151,6 @@ static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, 
   agd_model_destroy(&model);
   agd_reduce_destroy(&reduce);
   return sum;
-}
-
-static double largest_difference(const agd_real *a, const agd_real *b, size_t n) {
-  double largest = 0;
-  for (size_t i = 0; i < n; i++) {
-    const double difference = fabs((double)a[i] - (double)b[i]) / (1 + fabs((double)b[i]));
-    if (!(difference <= largest)) largest = difference;
-  }
-  return largest;
 }
 
 static const agd_exchange_way WAYS[] = {AGD_EXCHANGE_AUTO, AGD_EXCHANGE_ALLREDUCE, AGD_EXCHANGE_BUCKETS,

@@ -11,6 +11,7 @@
 #include "allegrad/rng.h"
 #include "allegrad/shard.h"
 #include "cmocka_mpi.h"
+#include "random_training.h"
 
 enum { CASES = 60, STEPS = 10, MAX_ROWS = 40, MAX_FEATURES = 12, LANES = 8 };
 
@@ -22,9 +23,6 @@ static const double TOLERANCE = 2e-5, RATE = 0.002; /* a batch of a few rows amp
 static const agd_activation ACTIVATIONS[] = {AGD_LINEAR, AGD_TANH, AGD_SIGMOID};
 #endif
 enum { ACTIVATION_COUNT = sizeof ACTIVATIONS / sizeof *ACTIVATIONS };
-
-/* A number below n for draw i of a case. */
-static size_t draw(uint64_t seed, uint64_t i, size_t n) { return (size_t)(agd_random_bits(seed, 1, i) % n); }
 
 typedef struct job {
   agd_model_spec model;
@@ -76,8 +74,6 @@ static void update_slice(void *context, size_t offset, size_t count) {
   agd_optimizer_update(u->optimizer, u->model->weights, u->gradients, offset, count);
 }
 
-static const agd_adaption HOW[] = {AGD_ADAPT_MEASURED, AGD_ADAPT_TOGETHER, AGD_ADAPT_APART};
-
 /* Trains the job's steps with this communicator's slices; returns the summed losses of all steps over its ranks. */
 static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, agd_exchange_way way, agd_model **out) {
   agd_status st = {0};
@@ -108,8 +104,7 @@ static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, 
         y[r * model->spec.outputs + t] = (agd_real)sin((double)feature(j, s, slice.first + r, 0) + (double)t);
     }
     agd_optimizer_begin(optimizer, j->optimizer.learning_rate);
-    agd_reduce_adapt(reduce, HOW[draw(j->seed, 70 + s, 3)]);
-    agd_network_set_gradients(network, agd_reduce_gradient_memory(reduce));
+    adapt_somehow(reduce, network, j->seed, 70 + s);
     updating.gradients = agd_network_gradients(network);
     agd_network_prepare(network, &batch, &exchange);
     agd_network_train(network, &exchange, losses);
@@ -128,15 +123,6 @@ static double train(const job *j, const agd_comm *comm, const agd_lanes *lanes, 
   agd_model_destroy(&model);
   agd_reduce_destroy(&reduce);
   return sum;
-}
-
-static double largest_difference(const agd_real *a, const agd_real *b, size_t n) {
-  double largest = 0;
-  for (size_t i = 0; i < n; i++) {
-    const double difference = fabs((double)a[i] - (double)b[i]) / (1 + fabs((double)b[i]));
-    if (!(difference <= largest)) largest = difference;
-  }
-  return largest;
 }
 
 static const agd_exchange_way WAYS[] = {AGD_EXCHANGE_ALLREDUCE, AGD_EXCHANGE_BUCKETS, AGD_EXCHANGE_WINDOW};
