@@ -49,4 +49,17 @@ agd_code agd_checkpoints_prune(const char *folder, size_t keep, agd_status *st);
 agd_code agd_checkpoints_newest(const char *folder, char *path, size_t size, void (*note)(const char *),
                                 agd_status *st);
 
+/** Removes every checkpoint of a later step: of a training that goes on from `step`, they would outlive newer ones. */
+agd_code agd_checkpoints_remove_after(const char *folder, uint64_t step, agd_status *st);
+
+/** Checkpoints in a folder, valid or not; 0 when it cannot be read. */
+size_t agd_checkpoints_count(const char *folder);
+
+/** The step of `path`, when its last part is named as a checkpoint is; else 0. */
+uint64_t agd_checkpoint_step(const char *path);
+
+/** Removes the temporary files that writers of files in `folder` have left when they were killed. Only for who alone
+ * writes there. */
+void agd_file_remove_temporaries(const char *folder);
+
 #endif

@@ -70,4 +70,10 @@ void agd_comm_gather(const agd_comm *comm, const double *values, size_t n, doubl
 /** Replaces n doubles (n below 2^31) by their sum over ranks. Collective on comm; n equal on all ranks. */
 void agd_comm_sum(const agd_comm *comm, double *values, size_t n);
 
+/** Replaces n doubles (n below 2^31) by the largest of any rank. Collective on comm; n equal on all ranks. */
+void agd_comm_max(const agd_comm *comm, double *values, size_t n);
+
+/** The sum over ranks, modulo 2^64. Collective on comm. */
+uint64_t agd_comm_sum_count(const agd_comm *comm, uint64_t count);
+
 #endif

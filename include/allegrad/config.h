@@ -27,6 +27,7 @@ typedef enum agd_loss { AGD_LOSS_MSE } agd_loss;
 typedef enum agd_split { AGD_SPLIT_TAIL, AGD_SPLIT_RANDOM } agd_split;
 typedef enum agd_shuffle { AGD_SHUFFLE_GLOBAL, AGD_SHUFFLE_SHARD, AGD_SHUFFLE_NONE } agd_shuffle;
 typedef enum agd_recalibrate { AGD_RECALIBRATE_OFF, AGD_RECALIBRATE_END, AGD_RECALIBRATE_EVAL } agd_recalibrate;
+typedef enum agd_on_error { AGD_ON_ERROR_STOP, AGD_ON_ERROR_WARN } agd_on_error;
 typedef enum agd_progress { AGD_PROGRESS_AUTO, AGD_PROGRESS_BAR, AGD_PROGRESS_LINES, AGD_PROGRESS_OFF } agd_progress;
 
 /** Plain bytes without pointers; the padding is zero, so that equal jobs are equal bytes. */
@@ -48,6 +49,7 @@ typedef struct agd_config {
   uint64_t batch_per_rank;      /**< 0: off */
   uint64_t accumulate;          /**< batches of a step */
   uint64_t epochs, max_steps;
+  double max_seconds; /**< 0: off */
   agd_shuffle shuffle;
   uint64_t seed;
   uint64_t reproducible; /**< lanes of reproducible mode, 0: off */
@@ -55,8 +57,10 @@ typedef struct agd_config {
   double clip_norm;  /**< 0: off */
   uint64_t patience; /**< epochs, 0: off */
 
-  uint64_t checkpoint_every_epochs, checkpoint_keep;
+  uint64_t checkpoint_every_epochs, checkpoint_every_steps, checkpoint_keep;
+  double checkpoint_every_minutes;
   bool checkpoint_best;
+  agd_on_error checkpoint_on_error;
 
   agd_exchange_way exchange;
   uint64_t check_every;
@@ -83,6 +87,13 @@ agd_code agd_config_parse(const char *text, const char *name, const char *const 
  * @param text  receives a malloc'ed string, owned by the caller
  * @return AGD_OK or AGD_EDATA (memory) */
 agd_code agd_config_format(const agd_config *config, char **text, agd_status *st);
+
+/** Whether a run that was begun as `before` may go on as `now`: epochs, limits, learning rate, checkpoints, exchange
+ * and logs may change, what decides the model, the batches and their order may not.
+ * @param changed  receives "train.epochs 30 -> 40, ..." of what may change and did, cut at `size`; "" for nothing
+ * @return AGD_OK; AGD_EUSAGE naming the first key that may not change, with both values */
+agd_code agd_config_check_resume(const agd_config *before, const agd_config *now, char *changed, size_t size,
+                                 agd_status *st);
 
 /** Prints the table of keys: section.key, type and range, default, one line of help (for --help); as a Markdown table
  * when markdown is set (for the README). */

@@ -15,6 +15,13 @@ typedef struct agd_events agd_events;
  * failure. */
 agd_code agd_events_open(const char *folder, agd_events **out, agd_status *st);
 
+/** Opens the newest event file of a folder to go on with it: what follows the first record of step `end` or later, and
+ * a record that was cut off, is removed. Without a file that can be gone on with, as agd_events_open. */
+agd_code agd_events_continue(const char *folder, int64_t end, agd_events **out, agd_status *st);
+
+/** Forces to disk what was written. AGD_EDATA on failure. */
+agd_code agd_events_sync(agd_events *events, agd_status *st);
+
 /** Appends one scalar (kept as a float, as TensorFlow does) with the present time, and flushes. AGD_EDATA when it could
  * not be written. */
 agd_code agd_events_scalar(agd_events *events, const char *tag, int64_t step, double value, agd_status *st);

@@ -22,8 +22,9 @@ typedef struct agd_meter agd_meter;
 typedef struct agd_plan {
   uint64_t epochs;
   uint64_t steps_per_epoch;
-  uint64_t max_steps; /**< ends the training earlier; 0: it does not */
-  uint64_t rows;      /**< training rows, all ranks */
+  uint64_t max_steps;  /**< ends the training earlier; 0: it does not */
+  uint64_t steps_done; /**< before: of a training that is resumed */
+  uint64_t rows;       /**< training rows, all ranks */
 } agd_plan;
 
 /** Starts the clock. With `off` *out is NULL, which every other function takes: it then does nothing.

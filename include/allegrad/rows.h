@@ -33,6 +33,11 @@ agd_code agd_rows_create(const agd_comm *comm, const agd_shard_plan *plan, const
 /** Releases the arrays. Not collective. */
 void agd_rows_clear(agd_rows *rows);
 
+/** A number that tells these rows from others: the sum, modulo 2^64, of a CRC-64 of every row that begins with its
+ * number in the file. Sums of parts of a file add up to that of the whole, whoever holds them. Not collective.
+ * @param start  number in the file of the first of the rows, which are in its order */
+uint64_t agd_rows_fingerprint(const agd_rows *rows, uint64_t start);
+
 /** Fills `to` with this rank's own rows in the order of an epoch, for which no other rank is asked: row i is the row
  * that was in place p(i) before the first epoch, p a permutation by (seed, rank, epoch).
  * @param from           the same rows in the order of another epoch

@@ -2,7 +2,8 @@
  * The state of a training besides its tensors: the group /trainer of a weights file.
  *
  * Attributes: format_version, seed, epoch, step, batch, ranks, kernels, libraries, activation, epsilon, momentum,
- * unbiased_variance, x_names, y_names, x_mean and x_sd (when standardised), config (the effective job file). Dataset
+ * unbiased_variance, x_names, y_names, x_mean and x_sd (when standardised), config (the effective job file),
+ * data_fingerprint, and of an epoch that has not ended epoch_loss and epoch_rows. Dataset
  * history [epochs] of records epoch, step, loss, val_loss, seconds. Not collective.
  */
 #ifndef ALLEGRAD_TRAINING_H
@@ -29,8 +30,11 @@ typedef struct agd_training {
   char libraries[256]; /**< versions, as agd_gemm_describe and HDF5 and MPI tell */
   agd_names x_names, y_names;
   bool standardized;
-  double *x_mean, *x_sd; /**< [inputs], NULL unless standardized; owned (agd_allocate) */
-  char *config;          /**< effective job file, text; owned (malloc) */
+  double *x_mean, *x_sd;     /**< [inputs], NULL unless standardized; owned (agd_allocate) */
+  char *config;              /**< effective job file, text; owned (malloc) */
+  uint64_t data_fingerprint; /**< of the rows trained and validated on (agd_rows_fingerprint); 0: not known */
+  double epoch_loss;         /**< of the steps done in an epoch that has not ended: sum of the rows' losses, */
+  uint64_t epoch_rows;       /**< and those rows */
   size_t epoch_count;
   agd_epoch_metrics *history; /**< [epoch_count]; owned (malloc) */
 } agd_training;

@@ -7,6 +7,7 @@
 #include "allegrad/gemm.h"
 #include "allegrad/h5.h"
 #include "allegrad/kernels.h"
+#include "allegrad/signals.h"
 #include "command.h"
 
 static const agd_command *const COMMANDS[] = {&agd_command_train,
@@ -32,7 +33,8 @@ static void print_help(const agd_command *none, FILE *out) {
   for (const agd_command *const *at = COMMANDS; *at != NULL; at++)
     fprintf(out, "  %-9s %s\n", (*at)->name, (*at)->summary);
   fputs("\n`allegrad COMMAND --help` explains a command; `allegrad --version` names the libraries in use.\n\n"
-        "Exit codes: 0 done, 1 usage or job file, 2 data or file, 3 the training diverged, 5 internal.\n\n"
+        "Exit codes: 0 done, 1 usage or job file, 2 data or file, 3 the training diverged,\n"
+        "4 interrupted after a checkpoint (go on with --resume), 5 internal.\n\n"
         "Examples:\n"
         "  allegrad import houses.csv --target price --out houses.h5\n"
         "  mpirun -n 4 allegrad train job.yaml --run run/houses\n"
@@ -57,7 +59,7 @@ static agd_code close_output(agd_status *st) {
 }
 
 static agd_code complain(const agd_status *st) {
-  fprintf(stderr, "allegrad: error: %s\n", st->message);
+  fprintf(stderr, "allegrad: %s: %s\n", st->code == AGD_EINTERRUPTED ? "interrupted" : "error", st->message);
   return st->code;
 }
 
@@ -109,7 +111,9 @@ static agd_code refuse_command(const char *word) {
 
 static agd_code start(int *argc, char ***argv, const agd_command *command, const agd_arguments *arguments) {
   int provided = 0;
+  agd_signals_hold(); /* MPI's own threads must never take them */
   MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
+  agd_signals_release();
   agd_gemm_set_threads(1); /* ranks are the parallelism, and no result may depend on the number of cores */
   const agd_code code = run_command(command, arguments);
   MPI_Finalize();

@@ -6,12 +6,16 @@
 #include <time.h>
 
 #include "allegrad/gemm.h"
+#include "allegrad/signals.h"
 #include "allegrad/trainer.h"
+#include "allegrad/weights.h"
 #include "command.h"
 #include "describe.h"
 
 static const agd_option OPTIONS[] = {
     {"run", "DIR", AGD_OPTION_ONCE, false, "folder to create for the run; default: run/<job>-<date>-<time>"},
+    {"resume", NULL, AGD_OPTION_FLAG, false,
+     "go on with the run in DIR after its newest checkpoint; without any, begin"},
     {"set", "KEY=VALUE", AGD_OPTION_REPEATED, false, "override a key of the job file, e.g. train.epochs=5"},
     {"verbose", NULL, AGD_OPTION_FLAG, false, "say where the time went, by kind and rank, and what memory it took"},
     {0}};
@@ -45,7 +49,73 @@ static agd_code choose_folder(const agd_arguments *arguments, char folder[AGD_PA
   return AGD_OK;
 }
 
-static void announce(const agd_comm *comm, const agd_config *job, const agd_trainer *trainer, const char *folder) {
+/* ---- --resume ---- */
+
+/* What there is to go on with, on rank 0. */
+typedef struct agd_past {
+  agd_run *run;                  /* opened; NULL without --resume */
+  char checkpoint[AGD_PATH_MAX]; /* "": begin */
+  agd_training training;         /* what the checkpoint tells; its history ends with the last whole epoch */
+  char changed[AGD_MESSAGE_MAX]; /* keys that have other values now */
+} agd_past;
+
+/* Seconds that a predecessor may take to die. */
+static const double PATIENCE = 10;
+
+/* Whether a finished run would not do more under this job; *ended tells. */
+static agd_code check_ended(const char *folder, const agd_config *job, agd_past *past, bool *ended, agd_status *st) {
+  char path[AGD_PATH_MAX + 16];
+  agd_config was;
+  snprintf(path, sizeof path, "%s/config.yaml", folder);
+  AGD_TRY(agd_config_load(path, NULL, 0, &was, st));
+  AGD_TRY(agd_config_check_resume(&was, job, past->changed, sizeof past->changed, st));
+  *ended = job->epochs == was.epochs && job->max_steps == was.max_steps && job->patience == was.patience;
+  return AGD_OK;
+}
+
+/* Reads the checkpoint's own job and holds this one to it. */
+static agd_code check_past(agd_past *past, const agd_config *job, agd_run_state state, agd_status *st) {
+  agd_model *model;
+  agd_config was;
+  AGD_TRY(agd_weights_load(past->checkpoint, NULL, &model, &past->training, st));
+  agd_model_destroy(&model);
+  AGD_TRY(agd_config_parse(past->training.config, past->checkpoint, NULL, 0, &was, st));
+  AGD_TRY(agd_config_check_resume(&was, job, past->changed, sizeof past->changed, st));
+  if (past->training.epoch_count < past->training.epoch)
+    return agd_fail(st, AGD_EDATA, "%s: its history is shorter than its training", past->checkpoint);
+  past->training.epoch_count = (size_t)past->training.epoch;
+  if (state != AGD_RUN_DIVERGED || past->changed[0] != '\0') return AGD_OK;
+  return agd_fail(st, AGD_EDIVERGED,
+                  "the run diverged, and would again: change the learning rate, or begin another run");
+}
+
+/* On rank 0; *ended: the run is finished, and there is nothing to do. */
+static agd_code look_back(const char *folder, const agd_config *job, agd_past *past, bool *ended, agd_status *st) {
+  agd_run_state state;
+  AGD_TRY(agd_run_open(folder, PATIENCE, &past->run, &state, st));
+  if (state == AGD_RUN_FINISHED) AGD_TRY(check_ended(folder, job, past, ended, st));
+  if (*ended) return AGD_OK;
+  AGD_TRY(agd_run_find_checkpoint(past->run, past->checkpoint, agd_warn, st));
+  return past->checkpoint[0] != '\0' ? check_past(past, job, state, st) : AGD_OK;
+}
+
+static void clear_past(agd_past *past) {
+  agd_run_release(&past->run);
+  agd_training_clear(&past->training);
+}
+
+/* The run folder, on rank 0: a new one, or that which is gone on with. */
+static agd_code start_run(const char *folder, const agd_config *job, agd_past *past, agd_run **run, agd_status *st) {
+  if (past->run == NULL) return agd_run_create(folder, job, run, st);
+  *run = past->run, past->run = NULL;
+  const agd_code code =
+      past->checkpoint[0] != '\0' ? agd_run_continue(*run, job, &past->training, st) : agd_run_restart(*run, job, st);
+  if (code != AGD_OK) agd_run_close(run, AGD_RUN_FAILED, st->message, NULL);
+  return code;
+}
+
+static void announce(const agd_comm *comm, const agd_config *job, const agd_trainer *trainer, const agd_past *past,
+                     const char *folder) {
   const agd_trainer_summary s = agd_trainer_summarize(trainer);
   char libraries[256];
   printf("%d %s, %s kernels, %s\n", comm->size, comm->size == 1 ? "rank" : "ranks", agd_kernels_select()->isa,
@@ -56,6 +126,9 @@ static void announce(const agd_comm *comm, const agd_config *job, const agd_trai
   agd_describe_model(stdout, &s.model);
   printf("exchange: %s\n", s.exchange);
   printf("run: %s\n", folder);
+  if (s.resumed_at > 0) printf("resumed: after step %" PRIu64 ", from %s\n", s.resumed_at, past->checkpoint);
+  if (past->changed[0] != '\0') printf("changed: %s\n", past->changed);
+  if (s.note[0] != '\0') printf("note: %s\n", s.note);
   fflush(stdout);
 }
 
@@ -77,9 +150,10 @@ static void explain(const agd_trainer *trainer, const char *folder, char *text, 
 static void close_run(const agd_trainer *trainer, agd_run **run, const char *folder, agd_status *st) {
   char explanation[AGD_MESSAGE_MAX];
   agd_status closing = {0};
-  const agd_run_state state = st->code == AGD_OK          ? AGD_RUN_FINISHED
-                              : st->code == AGD_EDIVERGED ? AGD_RUN_DIVERGED
-                                                          : AGD_RUN_FAILED;
+  const agd_run_state state = st->code == AGD_OK             ? AGD_RUN_FINISHED
+                              : st->code == AGD_EDIVERGED    ? AGD_RUN_DIVERGED
+                              : st->code == AGD_EINTERRUPTED ? AGD_RUN_INTERRUPTED
+                                                             : AGD_RUN_FAILED;
   if (st->code == AGD_OK)
     explain(trainer, folder, explanation, sizeof explanation);
   else
@@ -93,23 +167,52 @@ static void close_run(const agd_trainer *trainer, agd_run **run, const char *fol
   }
 }
 
-/* Collective. The folder comes after the data: a job that cannot start leaves none behind. */
-static agd_code run_train(const agd_comm *comm, const agd_arguments *arguments, agd_status *st) {
-  agd_config job;
-  AGD_TRY(load_job(comm, arguments, &job, st));
+/* Collective: the folder comes after the data: a job that cannot start leaves none behind. */
+static agd_code train(const agd_comm *comm, const agd_arguments *arguments, const agd_config *job, const char *folder,
+                      agd_past *past, bool resumes, agd_status *st) {
   agd_trainer *trainer;
-  AGD_TRY(agd_trainer_create(comm, &job, &trainer, st));
+  AGD_TRY(agd_trainer_resume(comm, job, resumes ? past->checkpoint : NULL, &trainer, st));
   agd_run *run = NULL;
-  char folder[AGD_PATH_MAX];
-  if (comm->rank == 0 && choose_folder(arguments, folder, st) == AGD_OK) agd_run_create(folder, &job, &run, st);
+  if (comm->rank == 0) start_run(folder, job, past, &run, st);
   if (agd_comm_agree(comm, st) == AGD_OK) {
-    if (comm->rank == 0) announce(comm, &job, trainer, folder);
+    if (comm->rank == 0) announce(comm, job, trainer, past, folder);
+    agd_signals_hold();
     agd_trainer_run(trainer, run, st);
     if (comm->rank == 0) close_run(trainer, &run, folder, st);
     if (agd_arguments_flag(arguments, "verbose")) agd_trainer_print_times(trainer, stdout);
   }
   agd_trainer_destroy(&trainer);
   return agd_comm_agree(comm, st);
+}
+
+/* What rank 0 has found, for all. */
+enum { FOUND_NOTHING, FOUND_CHECKPOINT, FOUND_END };
+
+/* Collective. */
+static agd_code run_train(const agd_comm *comm, const agd_arguments *arguments, agd_status *st) {
+  agd_config job;
+  agd_past past = {0};
+  char folder[AGD_PATH_MAX];
+  int found = FOUND_NOTHING;
+  const bool resume = agd_arguments_flag(arguments, "resume");
+  if (resume && agd_arguments_value(arguments, "run") == NULL)
+    return agd_arguments_refuse(arguments, st, "--resume needs --run DIR", "");
+  AGD_TRY(load_job(comm, arguments, &job, st));
+  if (comm->rank == 0 && choose_folder(arguments, folder, st) == AGD_OK && resume) {
+    bool ended = false;
+    look_back(folder, &job, &past, &ended, st);
+    found = ended ? FOUND_END : past.checkpoint[0] != '\0' ? FOUND_CHECKPOINT : FOUND_NOTHING;
+  }
+  agd_code code = agd_comm_agree(comm, st);
+  agd_comm_broadcast(comm, &found, sizeof found);
+  if (code == AGD_OK && found == FOUND_END) {
+    if (comm->rank == 0)
+      printf("%s is finished; there is nothing to go on with (more train.epochs would be)\n", folder);
+  } else if (code == AGD_OK) {
+    code = train(comm, arguments, &job, folder, &past, found == FOUND_CHECKPOINT, st);
+  }
+  clear_past(&past);
+  return code;
 }
 
 static void print_keys(FILE *out) {
@@ -126,10 +229,13 @@ const agd_command agd_command_train = {
         "Trains the model that JOB.yaml describes on all ranks and leaves a run folder: config.yaml,\n"
         "metrics.csv, steps.csv, checkpoints/, best.weights.h5 and final.weights.h5 (Keras' format), status,\n"
         "events/ (TensorBoard) and curves.png. The batches are the same for any number of ranks.\n"
-        "A training whose loss is no number any more ends with exit code 3; its metrics are kept.\n",
+        "A training whose loss is no number any more ends with exit code 3; its metrics are kept.\n"
+        "SIGUSR1, SIGTERM, SIGINT and train.max_seconds end it after a checkpoint, with exit code 4; --resume\n"
+        "goes on after the newest checkpoint, wherever the run was stopped or killed, on any number of ranks.\n",
     .examples = "  allegrad train job.yaml\n"
                 "  mpirun -n 4 allegrad train job.yaml --run run/first\n"
                 "  allegrad train job.yaml --set train.epochs=5 --set 'model.hidden=[64, 32]'\n"
+                "  mpirun -n 4 allegrad train job.yaml --run run/first --resume\n"
                 "  mpirun -n 4 allegrad train job.yaml --verbose\n",
     .more_help = print_keys,
     .collective = true,

@@ -104,6 +104,42 @@ agd_code agd_config_format(const agd_config *config, char **text, agd_status *st
   return agd_fail(st, AGD_EDATA, "out of memory: the effective job file");
 }
 
+/* A value as text, cut at `size`. */
+static void format_value(const agd_key *key, const agd_config *config, char *text, size_t size) {
+  FILE *out = fmemopen(text, size, "w");
+  *text = '\0';
+  if (out == NULL) return;
+  write_value(key, config, out);
+  fclose(out);
+  text[size - 1] = '\0';
+}
+
+agd_code agd_config_check_resume(const agd_config *before, const agd_config *now, char *changed, size_t size,
+                                 agd_status *st) {
+  enum { VALUE_SIZE = AGD_PATH_MAX + 16, SHOWN = 400 };
+  size_t used = 0;
+  *changed = '\0';
+  for (size_t i = 0; i < agd_config_key_count; i++) {
+    const agd_key *key = &agd_config_keys[i];
+    const bool applied = agd_key_applies(key, before), applies = agd_key_applies(key, now);
+    char old[VALUE_SIZE] = "unused", new[VALUE_SIZE] = "unused";
+    if (key->kind == AGD_KIND_SECTION) continue;
+    if (applied) format_value(key, before, old, sizeof old);
+    if (applies) format_value(key, now, new, sizeof new);
+    if (strcmp(old, new) == 0) continue;
+    if (!key->may_change)
+      return agd_fail(
+          st, AGD_EUSAGE,
+          "%s is %.*s, but the run was begun with %.*s; a resumed run keeps it (use another --run to change "
+          "it)",
+          key->path, SHOWN, new, SHOWN, old);
+    if (used < size)
+      used += (size_t)snprintf(changed + used, size - used, "%s%s %.*s -> %.*s", used > 0 ? ", " : "", key->path, SHOWN,
+                               old, SHOWN, new);
+  }
+  return AGD_OK;
+}
+
 /* The default as people read it: "0.01; adam: 0.001". */
 static void default_text(const agd_key *key, char text[AGD_DESCRIPTION_MAX]) {
   if (key->fallback == NULL)

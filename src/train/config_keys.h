@@ -45,6 +45,7 @@ typedef struct agd_key {
   const char *help;           /**< one line */
   bool below_high;            /**< REAL: high itself is excluded */
   bool nullable;              /**< TEXT: null is allowed */
+  bool may_change;            /**< a run may be resumed with another value */
 } agd_key;
 
 extern const agd_key agd_config_keys[];

@@ -13,8 +13,9 @@
 
 struct agd_meter {
   agd_plan plan;
-  double all_steps;           /* of the whole training */
-  uint64_t epoch, step, done; /* epochs ended; steps of this epoch; steps in all */
+  double all_steps;           /* from the start to the end of the training */
+  uint64_t begun;             /* steps of this epoch that were done before: of a resumed training */
+  uint64_t epoch, step, done; /* epochs ended; steps of this epoch; steps since the start */
   bool bar, drawn;            /* drawn: the bar is on the screen */
   double start, epoch_start;  /* seconds */
   double next;                /* when the bar may be drawn again */
@@ -40,7 +41,9 @@ agd_code agd_progress_start(agd_progress mode, const agd_plan *plan, agd_meter *
   agd_meter *meter = calloc(1, sizeof *meter);
   if (meter == NULL) return agd_fail(st, AGD_EDATA, "out of memory: the progress bar");
   meter->plan = *plan;
-  meter->all_steps = total_steps(plan);
+  meter->all_steps = total_steps(plan) - (double)plan->steps_done;
+  meter->epoch = plan->steps_done / plan->steps_per_epoch;
+  meter->step = meter->begun = plan->steps_done % plan->steps_per_epoch;
   meter->bar = mode == AGD_PROGRESS_BAR || (mode == AGD_PROGRESS_AUTO && has_cursor(STDERR_FILENO));
   meter->start = meter->epoch_start = meter->next = agd_clock();
   *out = meter;
@@ -74,7 +77,7 @@ static int format_epoch(const agd_meter *meter, uint64_t epoch, char *text, size
 static void format_state(const agd_meter *meter, double loss, double time, char *text, size_t size) {
   char number[AGD_NUMBER_SIZE], left[32], shown_loss[64] = "";
   const double rows_per_step = (double)meter->plan.rows / (double)meter->plan.steps_per_epoch;
-  const double rate = (double)meter->step * rows_per_step / fmax(time - meter->epoch_start, 1e-9);
+  const double rate = (double)(meter->step - meter->begun) * rows_per_step / fmax(time - meter->epoch_start, 1e-9);
   const double remaining = fmax(meter->all_steps - (double)meter->done, 0);
   format_time((time - meter->start) / (double)meter->done * remaining, left, sizeof left);
   agd_number_format_digits(loss, LOSS_DIGITS, number);
@@ -128,7 +131,8 @@ void agd_progress_epoch(agd_meter *meter, const agd_epoch_metrics *metrics) {
   if (meter == NULL) return;
   agd_progress_clear(meter);
   char head[64], loss[AGD_NUMBER_SIZE], val_loss[AGD_NUMBER_SIZE];
-  const double rows = (double)meter->plan.rows * (double)meter->step / (double)meter->plan.steps_per_epoch;
+  const double rows =
+      (double)meter->plan.rows * (double)(meter->step - meter->begun) / (double)meter->plan.steps_per_epoch;
   format_epoch(meter, metrics->epoch, head, sizeof head);
   agd_number_format_digits(metrics->loss, LOSS_DIGITS, loss);
   agd_number_format_digits(metrics->val_loss, LOSS_DIGITS, val_loss);
@@ -137,7 +141,7 @@ void agd_progress_epoch(agd_meter *meter, const agd_epoch_metrics *metrics) {
          validated ? val_loss : "", metrics->seconds, rows / fmax(metrics->seconds, 1e-9));
   fflush(stdout);
   meter->epoch = metrics->epoch;
-  meter->step = 0;
+  meter->step = meter->begun = 0;
   meter->epoch_start = agd_clock();
 }
 

@@ -4,12 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "allegrad/checkpoint.h"
 #include "allegrad/clock.h"
 #include "allegrad/memory.h"
 #include "allegrad/replicas.h"
+#include "allegrad/signals.h"
 #include "allegrad/weights.h"
 #include "trainer_internal.h"
+
+/* Seconds from one look around to the next, where a step does not take longer. */
+static const double LONGEST_LOOK = 0.1;
 
 /* The next rows travel during the last 1/TRAVEL_SHARE of an epoch. */
 enum { TRAVEL_SHARE = 8 };
@@ -86,28 +89,6 @@ static void receive_rows(agd_trainer *t) {
   t->spent[AGD_SPENT_ROWS] += agd_clock() - start;
 }
 
-/* The steps of one epoch, or what max_steps leaves of it. */
-static void train_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_status *st) {
-  const uint64_t steps = agd_trainer_steps(t), departure = steps - steps / TRAVEL_SHARE - 1;
-  t->epoch_loss = 0;
-  t->epoch_rows = 0;
-  agd_trainer_prepare(t, 0);
-  for (uint64_t s = 0; s < steps && st->code != AGD_EDIVERGED; s++) {
-    const bool last = s + 1 == steps || ends_after(t, t->training.step + 1);
-    if (s == departure && send_for_rows(t, epoch + 1, st) != AGD_OK) break;
-    agd_trainer_step(t, s, last);
-    note_losses(t);
-    poke_rows(t);
-    if (last || t->window_count == LOSS_WINDOW) share_losses(t, s, run, st);
-    const uint64_t every = t->config.check_every;
-    if (every > 0 && t->training.step % every == 0 &&
-        agd_replicas_check(t->comm, t->model, t->training.step, st) != AGD_OK)
-      break;
-    agd_progress_step(t->meter, t->epoch_rows > 0 ? t->epoch_loss / (double)t->epoch_rows : NAN);
-    if (last) break;
-  }
-}
-
 /* Loss over the validation rows of all ranks in inference mode; NaN when there are none. The pieces' losses are added
  * in the order of the file, so the sum does not depend on who computed them. */
 static double validate(agd_trainer *t) {
@@ -138,10 +119,8 @@ static agd_code append_history(agd_training *training, const agd_epoch_metrics *
   return AGD_OK;
 }
 
-static bool checkpoint_is_due(const agd_trainer *t) {
-  const uint64_t every = t->config.checkpoint_every_epochs;
-  return every > 0 && t->training.epoch % every == 0;
-}
+/* Whether `every` (0: never) makes a checkpoint due after so many. */
+static bool is_due(uint64_t every, uint64_t count) { return every > 0 && count % every == 0; }
 
 /* Completes the optimizer's slots for a weights file: a rank may have only its share of them up to date. Collective. */
 static void collect_slots(agd_trainer *t) {
@@ -153,26 +132,102 @@ typedef struct saves {
   bool checkpoint, best;
 } saves;
 
-/* One image for both files. */
-static agd_code save_weights(const agd_trainer *t, const agd_run *run, saves due, agd_status *st) {
-  char path[AGD_PATH_MAX];
-  void *image;
-  size_t size;
+/* A checkpoint that could not be written ends the training, or is told and done without. */
+static agd_code judge_write(const agd_trainer *t, agd_code code, agd_status *failed, agd_status *st) {
+  if (code == AGD_OK) return AGD_OK;
+  if (t->config.checkpoint_on_error == AGD_ON_ERROR_STOP) return agd_fail(st, code, "%s", failed->message);
+  agd_progress_clear(t->meter);
+  fprintf(stderr, "allegrad: warning: no checkpoint: %s\n", failed->message);
+  return AGD_OK;
+}
+
+/* What the writes so far have come to. On rank 0. */
+static agd_code finish_writes(const agd_trainer *t, bool wait, agd_status *st) {
+  agd_status failed = {0};
+  return judge_write(t, agd_writer_finish(t->writer, wait, &failed), &failed, st);
+}
+
+static agd_code sync_logs(void *run, agd_status *st) { return agd_run_sync(run, st); }
+
+/* Takes one image of the training for the files that are due; they are written while it goes on. On rank 0. */
+static agd_code save_weights(agd_trainer *t, agd_run *run, saves due, agd_status *st) {
+  agd_write_job job = {.keep = t->config.checkpoint_keep, .before = sync_logs, .context = run};
+  agd_status failed = {0};
   if (!due.checkpoint && !due.best) return AGD_OK;
-  AGD_TRY(agd_weights_image(t->model, t->optimizer, &t->training, &image, &size, st));
-  agd_code code = AGD_OK;
-  if (due.best) {
-    agd_run_best_path(run, path, sizeof path);
-    code = agd_file_replace(path, image, size, true, st);
+  AGD_TRY(agd_run_flush_steps(run, st));
+  AGD_TRY(finish_writes(t, true, st)); /* also: one image at a time */
+  agd_code code = agd_weights_image(t->model, t->optimizer, &t->training, &job.image, &job.size, &failed);
+  if (due.best) agd_run_best_path(run, job.best, sizeof job.best);
+  if (due.checkpoint) agd_run_checkpoint_path(run, t->training.step, job.checkpoint, sizeof job.checkpoint);
+  if (code == AGD_OK) code = agd_writer_start(t->writer, &job, &failed);
+  return judge_write(t, code, &failed, st);
+}
+
+/* Writes a checkpoint in the middle of an epoch. Collective; the outcome is agreed. */
+static agd_code save_between_steps(agd_trainer *t, agd_run *run, bool wait, agd_status *st) {
+  const double start = agd_clock();
+  agd_reduce_merge_averages(t->reduce);
+  collect_slots(t);
+  t->training.epoch_loss = t->epoch_loss;
+  t->training.epoch_rows = t->epoch_rows;
+  if (run != NULL && st->code == AGD_OK) save_weights(t, run, (saves){.checkpoint = true}, st);
+  if (run != NULL && st->code == AGD_OK && wait) finish_writes(t, true, st);
+  t->last_save = agd_clock();
+  t->spent[AGD_SPENT_IO] += t->last_save - start;
+  return agd_comm_agree(t->comm, st);
+}
+
+/* What the ranks tell each other between two steps, of which the largest counts. */
+enum { LOOK_SIGNAL, LOOK_LATE, LOOK_DUE, LOOK_SECONDS, LOOK_COUNT };
+
+/* Looks for whatever asks for a checkpoint or an end: signals of any rank, the clock of rank 0. Between two steps.
+ * Collective; the outcome is agreed: AGD_EINTERRUPTED after a checkpoint, AGD_EDATA when it could not be written. */
+static agd_code look_around(agd_trainer *t, uint64_t steps, bool due, agd_run *run, agd_status *st) {
+  const double now = agd_clock(), longest = t->config.max_seconds, minutes = t->config.checkpoint_every_minutes;
+  const bool first = t->comm->rank == 0;
+  double look[LOOK_COUNT] = {[LOOK_SIGNAL] = agd_signals_take(),
+                             [LOOK_LATE] = first && longest > 0 && now - t->created >= longest,
+                             [LOOK_DUE] = first && minutes > 0 && now - t->last_save >= 60 * minutes,
+                             [LOOK_SECONDS] = (now - t->last_look) / (double)steps};
+  agd_comm_max(t->comm, look, LOOK_COUNT);
+  t->spent[AGD_SPENT_GRADIENTS] += agd_clock() - now;
+  t->last_look = now;
+  const double pace = LONGEST_LOOK / fmax(look[LOOK_SECONDS], 1e-9);
+  t->pace = pace >= LOSS_WINDOW ? LOSS_WINDOW : pace < 1 ? 1 : (uint64_t)pace;
+  const bool stops = look[LOOK_SIGNAL] > 0 || look[LOOK_LATE] > 0;
+  if (!stops && !due && look[LOOK_DUE] == 0) return AGD_OK;
+  AGD_TRY(save_between_steps(t, run, stops, st));
+  if (!stops) return AGD_OK;
+  char limit[64];
+  snprintf(limit, sizeof limit, "train.max_seconds: %g", longest);
+  return agd_fail(st, AGD_EINTERRUPTED, "stopped after step %llu by %s; --resume goes on from there",
+                  (unsigned long long)t->training.step,
+                  look[LOOK_SIGNAL] > 0 ? agd_signals_name((int)look[LOOK_SIGNAL]) : limit);
+}
+
+/* The steps of one epoch from where the training stands, or what max_steps leaves of them. The outcome is the same on
+ * all ranks, but for a file error of rank 0. */
+static void train_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_status *st) {
+  const uint64_t steps = agd_trainer_steps(t), departure = steps - steps / TRAVEL_SHARE - 1;
+  const uint64_t first = t->training.step - epoch * steps, sends = first > departure ? first : departure;
+  if (first == 0) t->epoch_loss = 0, t->epoch_rows = 0;
+  agd_trainer_prepare(t, first * t->config.accumulate);
+  t->last_look = agd_clock();
+  for (uint64_t s = first; s < steps; s++) {
+    const bool last = s + 1 == steps || ends_after(t, t->training.step + 1);
+    const bool due = is_due(t->config.checkpoint_every_steps, t->training.step + 1);
+    if (s == sends && send_for_rows(t, epoch + 1, st) != AGD_OK) break;
+    agd_trainer_step(t, s, last);
+    note_losses(t);
+    poke_rows(t);
+    const uint64_t looked = t->window_count;
+    if (last || due || looked >= t->pace) share_losses(t, s, run, st);
+    if (st->code == AGD_EDIVERGED) break;
+    const uint64_t every = t->config.check_every;
+    if (is_due(every, t->training.step) && agd_replicas_check(t->comm, t->model, t->training.step, st) != AGD_OK) break;
+    agd_progress_step(t->meter, t->epoch_rows > 0 ? t->epoch_loss / (double)t->epoch_rows : NAN);
+    if (last || (t->window_count == 0 && look_around(t, looked, due, run, st) != AGD_OK)) break;
   }
-  if (due.checkpoint && code == AGD_OK) {
-    agd_run_checkpoint_path(run, t->training.step, path, sizeof path);
-    code = agd_file_replace(path, image, size, true, st);
-    *strrchr(path, '/') = '\0';
-    if (code == AGD_OK) code = agd_checkpoints_prune(path, t->config.checkpoint_keep, st);
-  }
-  agd_release(&image);
-  return code;
 }
 
 /* Rank 0's part of the end of an epoch: history, logs, perhaps weights. */
@@ -180,24 +235,16 @@ static agd_code record_epoch(agd_trainer *t, const agd_epoch_metrics *metrics, c
                              saves due, agd_run *run, agd_status *st) {
   AGD_TRY(append_history(&t->training, metrics, st));
   if (run == NULL) return AGD_OK;
+  AGD_TRY(finish_writes(t, false, st));
   AGD_TRY(agd_run_epoch(run, metrics, details, st));
   return save_weights(t, run, due, st);
-}
-
-/* Whether this epoch is the best so far, by what was held out or, when nothing was, by the loss; the same on all ranks.
- * A loss that is no number is never better. */
-static bool is_best(agd_trainer *t, const agd_epoch_metrics *metrics) {
-  const double loss = t->validation.plan.rows > 0 ? metrics->val_loss : metrics->loss;
-  if (!(loss < t->best_loss)) return false;
-  t->best_loss = loss;
-  t->best_epoch = metrics->epoch;
-  return true;
 }
 
 /* One epoch from rows to record. The outcome is agreed. */
 static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_status *st) {
   train_epoch(t, epoch, run, st);
   receive_rows(t);
+  if (st->code == AGD_EINTERRUPTED) return st->code;
   agd_reduce_merge_averages(t->reduce);
   if (st->code != AGD_EDIVERGED) AGD_TRY(agd_replicas_check(t->comm, t->model, t->training.step, st));
   if (st->code != AGD_EDIVERGED && !weights_are_finite(t->model))
@@ -205,15 +252,18 @@ static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_stat
              (unsigned long long)t->training.step);
   const bool diverged = st->code == AGD_EDIVERGED, whole = !diverged && t->epoch_rows == t->plan.rows;
   if (whole) t->training.epoch = epoch + 1;
+  t->training.epoch_loss = whole ? 0 : t->epoch_loss;
+  t->training.epoch_rows = whole ? 0 : t->epoch_rows;
   if (!diverged && t->config.recalibrate == AGD_RECALIBRATE_EVAL) AGD_TRY(agd_trainer_recalibrate(t, st));
   agd_epoch_metrics metrics = {.epoch = epoch + 1, .step = t->training.step};
   agd_epoch_details details = {0};
   metrics.loss = t->epoch_loss / (double)t->epoch_rows;
   metrics.val_loss = diverged ? NAN : validate(t);
   t->rows_trained += t->epoch_rows;
-  const saves due = {.checkpoint = whole && checkpoint_is_due(t),
-                     .best = !diverged && is_best(t, &metrics) && t->config.checkpoint_best};
+  const saves due = {.checkpoint = whole && is_due(t->config.checkpoint_every_epochs, t->training.epoch),
+                     .best = !diverged && agd_trainer_take_best(t, &metrics) && t->config.checkpoint_best};
   if (due.checkpoint || due.best) collect_slots(t);
+  if (due.checkpoint) t->last_save = agd_clock();
   agd_times_collect(t, &metrics, &details);
   const double start = agd_clock();
   if (t->comm->rank == 0 && (st->code == AGD_OK || diverged)) {
@@ -226,20 +276,35 @@ static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_stat
   return code;
 }
 
-agd_code agd_trainer_run(agd_trainer *t, agd_run *run, agd_status *st) {
+/* Whether nothing is left to train after the epochs done. */
+static bool is_over(const agd_trainer *t) {
+  const uint64_t epochs = t->training.epoch;
+  return epochs >= t->config.epochs || ends_after(t, t->training.step) || agd_trainer_stops_early(t, epochs);
+}
+
+static agd_code run_epochs(agd_trainer *t, agd_run *run, agd_status *st) {
   const agd_plan plan = {.epochs = t->config.epochs,
                          .steps_per_epoch = agd_trainer_steps(t),
                          .max_steps = t->config.max_steps,
+                         .steps_done = t->training.step,
                          .rows = t->plan.rows};
-  if (t->comm->rank == 0) agd_progress_start(t->config.progress, &plan, &t->meter, st);
+  if (t->comm->rank == 0 && agd_progress_start(t->config.progress, &plan, &t->meter, st) == AGD_OK)
+    agd_writer_create(&t->writer, st);
   agd_code code = agd_comm_agree(t->comm, st);
-  t->epoch_start = agd_clock();
-  for (uint64_t epoch = 0; code == AGD_OK && epoch < t->config.epochs && !ends_after(t, t->training.step) &&
-                           !agd_trainer_stops_early(t, epoch);
-       epoch++)
+  t->epoch_start = t->last_save = agd_clock();
+  while (code == AGD_OK && !is_over(t)) {
+    const uint64_t epoch = t->training.epoch;
     code = run_epoch(t, epoch, run, st);
+    if (t->training.epoch == epoch) break; /* max_steps has ended it within */
+  }
+  if (st->code == AGD_OK) finish_writes(t, true, st);
+  agd_writer_destroy(&t->writer);
   agd_progress_end(&t->meter);
-  if (code != AGD_OK) return code;
+  return code != AGD_OK ? code : agd_comm_agree(t->comm, st);
+}
+
+agd_code agd_trainer_run(agd_trainer *t, agd_run *run, agd_status *st) {
+  AGD_TRY(run_epochs(t, run, st));
   if (t->config.recalibrate == AGD_RECALIBRATE_END) AGD_TRY(agd_trainer_recalibrate(t, st));
   collect_slots(t);
   if (run != NULL) {

@@ -12,9 +12,10 @@
 #include "allegrad/rows.h"
 #include "allegrad/trainer.h"
 #include "allegrad/training.h"
+#include "allegrad/writer.h"
 
-/* Losses are summed over ranks once in this many steps: often enough to stop soon after a divergence and to show
- * progress, seldom enough to cost nothing. */
+/* Losses are summed over ranks, and signals and clocks looked at, once in this many steps, or sooner where steps are
+ * long: often enough to stop soon and to show progress, seldom enough to cost nothing. */
 enum { LOSS_WINDOW = 16 };
 
 /* What a rank spends its time on besides computing; see agd_epoch_details. */
@@ -46,9 +47,10 @@ struct agd_trainer {
   agd_rows validation;    /* this rank's validation rows, in file order */
   agd_training training;  /* what a checkpoint tells: counters, names, standardisation, history */
 
-  size_t piece_count;   /* pieces of the validation rows */
-  double *piece_losses; /* [piece_count] */
-  agd_meter *meter;     /* on rank 0, while it runs */
+  uint64_t validation_rows, fingerprint; /* of all ranks; of the rows read by this one */
+  size_t piece_count;                    /* pieces of the validation rows */
+  double *piece_losses;                  /* [piece_count] */
+  agd_meter *meter;                      /* on rank 0, while it runs */
 
   agd_real *accumulated; /* [weight_count]: gradients of the step's batches so far; NULL without
                             train.accumulate */
@@ -64,6 +66,14 @@ struct agd_trainer {
   size_t window_count;
   double epoch_loss;   /* sum over the rows of the epoch so far, over all ranks */
   uint64_t epoch_rows; /* rows of that sum */
+
+  uint64_t pace;       /* steps from one look to the next, 1 to LOSS_WINDOW; equal on all ranks */
+  double last_look;    /* when */
+  double created;      /* when the trainer was: train.max_seconds */
+  double last_save;    /* when a checkpoint was begun: checkpoint.every_minutes */
+  agd_writer *writer;  /* on rank 0, while it runs */
+  char note[512];      /* what a resumed training differs in from the one that was left */
+  uint64_t resumed_at; /* step; 0: begun anew */
 
   double best_loss; /* lowest val_loss so far; loss, when nothing is held out */
   uint64_t best_epoch;
@@ -84,6 +94,26 @@ static inline size_t agd_trainer_lanes(const agd_trainer *trainer) {
 static inline bool agd_trainer_stops_early(const agd_trainer *trainer, uint64_t epochs) {
   return trainer->config.patience > 0 && epochs - trainer->best_epoch >= trainer->config.patience;
 }
+
+/* Whether an epoch is the best so far, by what was held out or, when nothing was, by the loss; then it is kept in mind.
+ * The same on all ranks. A loss that is no number is never better. */
+static inline bool agd_trainer_take_best(agd_trainer *trainer, const agd_epoch_metrics *metrics) {
+  const double loss = trainer->validation_rows > 0 ? metrics->val_loss : metrics->loss;
+  if (!(loss < trainer->best_loss)) return false;
+  trainer->best_loss = loss;
+  trainer->best_epoch = metrics->epoch;
+  return true;
+}
+
+/* ---- resume.c ---- */
+
+/* Puts the trainer where a weights file of ours was written: weights, optimizer, counters, history; nothing is done
+ * without a path. The rows are not there yet. Collective; the outcome is agreed: AGD_OK, AGD_EDATA (file), AGD_EUSAGE
+ * (what may not differ). */
+agd_code agd_trainer_restore(agd_trainer *trainer, const char *path, agd_status *st);
+
+/* Holds the rows to those of the training that is resumed, or notes which they are. Collective; agreed. */
+agd_code agd_trainer_check_rows(agd_trainer *trainer, uint64_t fingerprint, agd_status *st);
 
 /* ---- step.c ---- */
 

@@ -41,7 +41,9 @@ static agd_code read_part(agd_trainer *t, agd_dataset *data, uint64_t first, con
                           const agd_permutation *order, agd_rows *out, agd_status *st) {
   AGD_TRY(agd_rows_create(t->comm, plan, order, first, data->features, data->targets, out, st));
   const uint64_t start = out->count > 0 ? agd_plan_position(plan, t->comm->rank, 0) : 0;
-  return agd_dataset_read(data, first + start, out->count, out->x, out->y, st);
+  AGD_TRY(agd_dataset_read(data, first + start, out->count, out->x, out->y, st));
+  t->fingerprint += agd_rows_fingerprint(out, first + start);
+  return AGD_OK;
 }
 
 /* Rows 0 .. T-1 are to train, the others to validate: by their place in the file, or by a draw. */
@@ -77,21 +79,21 @@ static agd_code read_random_split(agd_trainer *t, agd_dataset *data, agd_rows *t
   return code;
 }
 
-/* From where the rows were read to where the first epoch needs them. */
+/* From where the rows were read to where the epoch needs them. */
 static agd_code take_first_order(agd_trainer *t, const agd_rows *blocks, agd_status *st) {
   const bool moves = t->config.shuffle == AGD_SHUFFLE_GLOBAL;
-  const agd_permutation order = agd_epoch_order(t->plan.rows, moves, t->config.seed, 0);
+  const agd_permutation order = agd_epoch_order(t->plan.rows, moves, t->config.seed, t->training.epoch);
   AGD_TRY(agd_rows_create(t->comm, &t->plan, &order, 0, blocks->features, blocks->targets, &t->rows, st));
   AGD_TRY(agd_transfer_start(t->comm, blocks, &t->rows, &t->transfer, st));
   agd_transfer_finish(&t->transfer);
   return AGD_OK;
 }
 
-/* With shuffle: shard, the rows that a rank has stay, in the order of its own first epoch. */
+/* With shuffle: shard, the rows that a rank has stay, in its own order of the epoch. */
 static agd_code shuffle_shard(agd_trainer *t, agd_status *st) {
   agd_rows shuffled;
   AGD_TRY(agd_rows_create(t->comm, &t->plan, &t->rows.order, 0, t->rows.features, t->rows.targets, &shuffled, st));
-  agd_rows_reshuffle(&t->rows, NULL, &shuffled, 0, t->config.seed, t->comm->rank);
+  agd_rows_reshuffle(&t->rows, NULL, &shuffled, t->training.epoch, t->config.seed, t->comm->rank);
   agd_rows_clear(&t->rows);
   t->rows = shuffled;
   return AGD_OK;
@@ -110,8 +112,8 @@ static void training_moments(agd_trainer *t, const agd_rows *training, double *p
   agd_reduce_moments(t->reduce, parts, C);
 }
 
-/* Scales the features of training and validation rows, and keeps how for the training's state. */
-static agd_code standardize(agd_trainer *t, agd_rows *training, agd_status *st) {
+/* How to scale the features of training and validation rows, kept in the training's state. */
+static agd_code measure_features(agd_trainer *t, const agd_rows *training, agd_status *st) {
   const size_t C = training->features, lanes = agd_trainer_lanes(t);
   const char *what = "the standardisation";
   double *parts = NULL;
@@ -124,10 +126,18 @@ static agd_code standardize(agd_trainer *t, agd_rows *training, agd_status *st) 
     memcpy(t->training.x_mean, parts + 1, C * sizeof *parts);
     agd_population_sd(parts, C, t->training.x_sd);
     t->training.standardized = true;
+  }
+  agd_release(&parts);
+  return code;
+}
+
+static agd_code standardize(agd_trainer *t, agd_rows *training, agd_status *st) {
+  const size_t C = training->features;
+  const agd_code code = t->training.standardized ? AGD_OK : measure_features(t, training, st); /* resumed: known */
+  if (code == AGD_OK) {
     agd_standardize(training->x, training->count, C, t->training.x_mean, t->training.x_sd);
     agd_standardize(t->validation.x, t->validation.count, C, t->training.x_mean, t->training.x_sd);
   }
-  agd_release(&parts);
   return code;
 }
 
@@ -199,14 +209,17 @@ static agd_code describe_training(agd_trainer *t, const agd_dataset *data, agd_s
   return agd_comm_agree(t->comm, st);
 }
 
-static agd_code fill(agd_trainer *t, agd_dataset *data, agd_status *st) {
+static agd_code fill(agd_trainer *t, agd_dataset *data, const char *resume, agd_status *st) {
   AGD_TRY(check_rows(t, data, st));
   plan_steps(t, data);
   AGD_TRY(create_model(t, data, st));
   AGD_TRY(describe_training(t, data, st));
+  t->validation_rows = data->rows - t->plan.rows;
+  AGD_TRY(agd_trainer_restore(t, resume, st));
   agd_rows blocks = {0};
   agd_code code = t->config.data_split == AGD_SPLIT_RANDOM ? read_random_split(t, data, &blocks, st)
                                                            : read_tail_split(t, data, &blocks, st);
+  if (code == AGD_OK) code = agd_trainer_check_rows(t, agd_comm_sum_count(t->comm, t->fingerprint), st);
   if (code == AGD_OK && t->config.standardize) code = standardize(t, &blocks, st);
   if (code == AGD_OK) code = take_first_order(t, &blocks, st);
   agd_rows_clear(&blocks);
@@ -225,7 +238,8 @@ static agd_code take_batch_per_rank(agd_trainer *t, agd_status *st) {
   return AGD_OK;
 }
 
-agd_code agd_trainer_create(const agd_comm *comm, const agd_config *config, agd_trainer **out, agd_status *st) {
+agd_code agd_trainer_resume(const agd_comm *comm, const agd_config *config, const char *path, agd_trainer **out,
+                            agd_status *st) {
   *out = NULL;
   agd_trainer *t = NULL;
   const double start = agd_clock();
@@ -235,10 +249,12 @@ agd_code agd_trainer_create(const agd_comm *comm, const agd_config *config, agd_
     t->comm = comm;
     t->config = *config;
     t->best_loss = INFINITY;
+    t->pace = LOSS_WINDOW;
+    t->created = start;
     agd_dataset *data = NULL;
     code = take_batch_per_rank(t, st); /* the same on every rank */
     if (code == AGD_OK) code = agd_dataset_open(config->data_file, config->data_x, config->data_y, comm, &data, st);
-    if (code == AGD_OK) code = fill(t, data, st);
+    if (code == AGD_OK) code = fill(t, data, path, st);
     agd_dataset_close(&data);
   }
   if (code == AGD_OK)
@@ -247,6 +263,10 @@ agd_code agd_trainer_create(const agd_comm *comm, const agd_config *config, agd_
     agd_trainer_destroy(&t);
   *out = t;
   return code;
+}
+
+agd_code agd_trainer_create(const agd_comm *comm, const agd_config *config, agd_trainer **out, agd_status *st) {
+  return agd_trainer_resume(comm, config, NULL, out, st);
 }
 
 void agd_trainer_destroy(agd_trainer **trainer) {
@@ -275,6 +295,8 @@ agd_trainer_summary agd_trainer_summarize(const agd_trainer *t) {
                                .steps_per_epoch = agd_trainer_steps(t),
                                .model = t->model->spec,
                                .exchange = agd_reduce_describe(t->reduce),
+                               .resumed_at = t->resumed_at,
+                               .note = t->note,
                                .best_epoch = t->best_epoch,
                                .stopped_early = t->best_epoch > 0 && t->training.epoch_count < t->config.epochs &&
                                                 agd_trainer_stops_early(t, t->training.epoch_count)};

@@ -355,3 +355,50 @@ agd_code agd_checkpoints_newest(const char *folder, char *path, size_t size, voi
   if (code == AGD_OK && !good) code = agd_fail(st, AGD_EDATA, "%s holds no valid checkpoint", folder);
   return code;
 }
+
+agd_code agd_checkpoints_remove_after(const char *folder, uint64_t step, agd_status *st) {
+  entries found;
+  AGD_TRY(list_checkpoints(folder, &found, st));
+  agd_code code = AGD_OK;
+  for (size_t i = 0; i < found.count && found.list[i].step > step && code == AGD_OK; i++) {
+    char path[PATH_SIZE];
+    code = join(folder, found.list[i].name, path, sizeof path, st);
+    if (code == AGD_OK && unlink(path) != 0 && errno != ENOENT)
+      code = io_failure(st, "remove the checkpoint", path, errno);
+  }
+  free(found.list);
+  return code;
+}
+
+size_t agd_checkpoints_count(const char *folder) {
+  entries found;
+  if (list_checkpoints(folder, &found, NULL) != AGD_OK) return 0;
+  free(found.list);
+  return found.count;
+}
+
+uint64_t agd_checkpoint_step(const char *path) {
+  const char *slash = strrchr(path, '/');
+  uint64_t step;
+  return parse_name(slash != NULL ? slash + 1 : path, &step) ? step : 0;
+}
+
+/* <name>.<process>-<attempt>.tmp, as open_temporary names them. */
+static bool is_temporary(const char *name) {
+  const size_t length = strlen(name);
+  if (length < 8 || strcmp(name + length - 4, ".tmp") != 0) return false;
+  size_t at = length - 4, digits = 0;
+  while (at > 0 && name[at - 1] >= '0' && name[at - 1] <= '9') at--, digits++;
+  if (digits == 0 || at == 0 || name[at - 1] != '-') return false;
+  at--, digits = 0;
+  while (at > 0 && name[at - 1] >= '0' && name[at - 1] <= '9') at--, digits++;
+  return digits > 0 && at > 1 && name[at - 1] == '.';
+}
+
+void agd_file_remove_temporaries(const char *folder) {
+  DIR *stream = opendir(folder);
+  if (stream == NULL) return;
+  for (const struct dirent *item; (item = readdir(stream)) != NULL;)
+    if (is_temporary(item->d_name)) unlinkat(dirfd(stream), item->d_name, 0);
+  closedir(stream);
+}

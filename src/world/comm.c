@@ -122,3 +122,13 @@ void agd_comm_gather(const agd_comm *comm, const double *values, size_t n, doubl
   AGD_REQUIRE(n * (size_t)comm->size <= INT_MAX);
   MPI_Gather(values, (int)n, MPI_DOUBLE, all, (int)n, MPI_DOUBLE, 0, comm->mpi);
 }
+
+void agd_comm_max(const agd_comm *comm, double *values, size_t n) {
+  AGD_REQUIRE(n <= INT_MAX);
+  MPI_Allreduce(MPI_IN_PLACE, values, (int)n, MPI_DOUBLE, MPI_MAX, comm->mpi);
+}
+
+uint64_t agd_comm_sum_count(const agd_comm *comm, uint64_t count) {
+  MPI_Allreduce(MPI_IN_PLACE, &count, 1, MPI_UINT64_T, MPI_SUM, comm->mpi);
+  return count;
+}

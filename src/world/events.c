@@ -1,5 +1,6 @@
 #include "allegrad/events.h"
 
+#include <dirent.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -103,6 +104,88 @@ agd_code agd_events_open(const char *folder, agd_events **out, agd_status *st) {
   free(events->path);
   free(events);
   return code;
+}
+
+/* ---- going on with a file ---- */
+
+/* The path of the newest event file in a folder, to be freed; NULL when there is none. Names begin with the time. */
+static char *find_newest(const char *folder) {
+  static const char head[] = "events.out.tfevents.";
+  char *newest = NULL;
+  DIR *stream = opendir(folder);
+  if (stream == NULL) return NULL;
+  for (const struct dirent *item; (item = readdir(stream)) != NULL;) {
+    if (strncmp(item->d_name, head, sizeof head - 1) != 0) continue;
+    if (newest != NULL && strcmp(item->d_name, newest) < 0) continue;
+    free(newest);
+    newest = strdup(item->d_name);
+  }
+  closedir(stream);
+  char *path = NULL;
+  if (newest != NULL && asprintf(&path, "%s/%s", folder, newest) < 0) path = NULL;
+  free(newest);
+  return path;
+}
+
+/* Reads a record of the file into *bytes (malloc); false at the end and when it is none. */
+static bool read_record(FILE *file, uint8_t **bytes, size_t *size) {
+  unsigned char head[HEAD_BYTES], crc[CRC_BYTES], expected[CRC_BYTES];
+  uint64_t length;
+  *bytes = NULL;
+  if (fread(head, 1, HEAD_BYTES, file) != HEAD_BYTES) return false;
+  put_masked_crc(expected, head, LENGTH_BYTES);
+  memcpy(&length, head, LENGTH_BYTES);
+  length = le64toh(length);
+  if (memcmp(expected, head + LENGTH_BYTES, CRC_BYTES) != 0 || length >= (1 << 20)) return false;
+  *size = (size_t)length;
+  *bytes = malloc(*size + 1);
+  if (*bytes != NULL && fread(*bytes, 1, *size, file) == *size && fread(crc, 1, CRC_BYTES, file) == CRC_BYTES) {
+    put_masked_crc(expected, *bytes, *size);
+    if (memcmp(expected, crc, CRC_BYTES) == 0) return true;
+  }
+  free(*bytes);
+  return false;
+}
+
+/* Where the whole records of steps before `end` end; 0 when the file does not even begin as one. */
+static long find_end(FILE *file, int64_t end) {
+  long place = 0;
+  size_t size;
+  for (uint8_t *bytes; read_record(file, &bytes, &size); free(bytes)) {
+    Agd__Event *event = agd__event__unpack(NULL, size, bytes);
+    const bool wanted = event != NULL && (event->what_case != AGD__EVENT__WHAT_SUMMARY || event->step < end);
+    if (event != NULL) agd__event__free_unpacked(event, NULL);
+    if (!wanted) {
+      free(bytes);
+      break;
+    }
+    place = ftell(file);
+  }
+  return place;
+}
+
+agd_code agd_events_continue(const char *folder, int64_t end, agd_events **out, agd_status *st) {
+  *out = NULL;
+  char *path = find_newest(folder);
+  if (path == NULL) return agd_events_open(folder, out, st);
+  FILE *file = fopen(path, "r+be");
+  const long place = file != NULL ? find_end(file, end) : 0;
+  agd_events *events = place > 0 ? calloc(1, sizeof *events) : NULL;
+  if (events != NULL && ftruncate(fileno(file), place) == 0 && fseek(file, place, SEEK_SET) == 0) {
+    events->file = file;
+    events->path = path;
+    *out = events;
+    return AGD_OK;
+  }
+  if (file != NULL) fclose(file);
+  free(events);
+  free(path);
+  return agd_events_open(folder, out, st);
+}
+
+agd_code agd_events_sync(agd_events *events, agd_status *st) {
+  if (fsync(fileno(events->file)) == 0) return AGD_OK;
+  return agd_fail(st, AGD_EDATA, "cannot write %s: %s", events->path, strerror(errno));
 }
 
 agd_code agd_events_scalar(agd_events *events, const char *tag, int64_t step, double value, agd_status *st) {

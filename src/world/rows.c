@@ -1,5 +1,6 @@
 #include "allegrad/rows.h"
 
+#include <isa-l/crc64.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -27,6 +28,16 @@ void agd_rows_clear(agd_rows *rows) {
   agd_release(&rows->x);
   agd_release(&rows->y);
   *rows = (agd_rows){0};
+}
+
+uint64_t agd_rows_fingerprint(const agd_rows *rows, uint64_t start) {
+  const size_t x_size = rows->features * sizeof *rows->x, y_size = rows->targets * sizeof *rows->y;
+  uint64_t sum = 0;
+  for (uint64_t i = 0; i < rows->count; i++) {
+    const void *x = rows->x + i * rows->features, *y = rows->y + i * rows->targets;
+    sum += crc64_ecma_refl(crc64_ecma_refl(start + i + 1, x, x_size), y, y_size);
+  }
+  return sum;
 }
 
 static void copy_row(const agd_rows *from, uint64_t i, agd_rows *to, uint64_t j) {

@@ -36,6 +36,9 @@ static bool write_state(hid_t group, const agd_training *t) {
          agd_h5_write_numbers(group, "step", H5T_NATIVE_UINT64, 0, &t->step) &&
          agd_h5_write_numbers(group, "batch", H5T_NATIVE_UINT64, 0, &t->batch) &&
          agd_h5_write_numbers(group, "ranks", H5T_NATIVE_INT, 0, &t->ranks) &&
+         agd_h5_write_numbers(group, "data_fingerprint", H5T_NATIVE_UINT64, 0, &t->data_fingerprint) &&
+         agd_h5_write_numbers(group, "epoch_loss", H5T_NATIVE_DOUBLE, 0, &t->epoch_loss) &&
+         agd_h5_write_numbers(group, "epoch_rows", H5T_NATIVE_UINT64, 0, &t->epoch_rows) &&
          agd_h5_write_text(group, "kernels", t->kernels) && agd_h5_write_text(group, "libraries", t->libraries) &&
          agd_h5_write_text(group, "config", t->config != NULL ? t->config : "");
 }
@@ -104,6 +107,14 @@ static agd_code read_model(hid_t group, const char *file_name, agd_model_spec *s
   return AGD_OK;
 }
 
+/* What files of older versions lack: they cannot be resumed from. */
+static agd_code read_unfinished_epoch(hid_t group, const char *file_name, agd_training *t, agd_status *st) {
+  if (H5Aexists(group, "data_fingerprint") <= 0) return AGD_OK;
+  AGD_TRY(agd_h5_read_numbers(group, file_name, "data_fingerprint", H5T_NATIVE_UINT64, 0, &t->data_fingerprint, st));
+  AGD_TRY(agd_h5_read_numbers(group, file_name, "epoch_loss", H5T_NATIVE_DOUBLE, 0, &t->epoch_loss, st));
+  return agd_h5_read_numbers(group, file_name, "epoch_rows", H5T_NATIVE_UINT64, 0, &t->epoch_rows, st);
+}
+
 static agd_code read_state(hid_t group, const char *file_name, agd_training *t, agd_status *st) {
   int32_t version;
   AGD_TRY(agd_h5_read_numbers(group, file_name, "format_version", H5T_NATIVE_INT32, 0, &version, st));
@@ -117,6 +128,7 @@ static agd_code read_state(hid_t group, const char *file_name, agd_training *t, 
   AGD_TRY(agd_h5_read_numbers(group, file_name, "ranks", H5T_NATIVE_INT, 0, &t->ranks, st));
   AGD_TRY(read_field(group, file_name, "kernels", t->kernels, sizeof t->kernels, st));
   AGD_TRY(read_field(group, file_name, "libraries", t->libraries, sizeof t->libraries, st));
+  AGD_TRY(read_unfinished_epoch(group, file_name, t, st));
   return agd_h5_read_text(group, file_name, "config", &t->config, st);
 }
 

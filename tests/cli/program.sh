@@ -26,7 +26,7 @@ run() {
   what="allegrad $* (ranks: $ranks)"
   timeout 120 "${launch[@]}" "$ALLEGRAD" "$@" >"$work/out" 2>"$work/err" </dev/null || code=$?
   ((code == expected)) || fail "exit code $code, not $expected"
-  (($(grep -c '^allegrad: error: ' "$work/err") == (expected != 0))) || fail "the error was not told exactly once"
+  (($(grep -cE '^allegrad: (error|interrupted): ' "$work/err") == (expected != 0))) || fail "the error was not told exactly once"
 }
 
 # out <regex>, err <regex>: one line of standard output or of standard error has it.

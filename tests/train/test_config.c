@@ -74,11 +74,11 @@ static const char everything[] =
     "  dropout: 0.25\n"
     "  batch_norm: {enabled: false, momentum: .9, epsilon: 1e-5, sync: none, variance: unbiased, recalibrate: eval}\n"
     "train: {\"loss\": \"mse\", optimizer: {name: sgd, learning_rate: 5., momentum: 9e-1, nesterov: true}, batch: 1,\n"
-    "        epochs: 2147483647, max_steps: 12, shuffle: none, seed: 18446744073709551615,\n"
+    "        epochs: 2147483647, max_steps: 12, max_seconds: 0.5, shuffle: none, seed: 18446744073709551615,\n"
     "        reproducible: 1, accumulate: 3, clip_norm: 2, weight_decay: 1e-4, early_stopping: {patience: 4},\n"
     "        schedule: {name: cosine, warmup_epochs: 0.5, base_batch: 64, final_factor: 0.01}}\n"
     "comm: {check_every: 5, exchange: buckets}\n"
-    "checkpoint: {every_epochs: 0, keep: 0, best: false}\n"
+    "checkpoint: {every_epochs: 0, every_steps: 7, every_minutes: 2.5, keep: 0, best: false, on_error: warn}\n"
     "log: {steps: 10, tensorboard: false, progress: off}\n"
     "...\n";
 
@@ -101,6 +101,8 @@ static void test_every_key_is_read(void **state) {
   assert_true(c.model.dropout == 0.25 && c.model.sync == AGD_SYNC_NONE && c.recalibrate == AGD_RECALIBRATE_EVAL);
   assert_true(c.accumulate == 3 && c.clip_norm == 2 && c.optimizer.weight_decay == 1e-4 && c.patience == 4);
   assert_true(c.schedule.name == AGD_SCHEDULE_COSINE && c.schedule.warmup_epochs == 0.5);
+  assert_true(c.max_seconds == 0.5 && c.checkpoint_every_steps == 7 && c.checkpoint_every_minutes == 2.5);
+  assert_true(c.checkpoint_on_error == AGD_ON_ERROR_WARN);
   assert_true(c.schedule.base_batch == 64 && c.schedule.final_factor == 0.01 && !c.checkpoint_best);
   assert_true(c.reproducible == 1 && c.exchange == AGD_EXCHANGE_BUCKETS && c.check_every == 5);
   assert_true(c.log_steps == 10 && !c.tensorboard && c.progress == AGD_PROGRESS_OFF);
@@ -575,6 +577,7 @@ static void test_format_is_the_job_in_full(void **state) {
                             "  accumulate: 3\n"
                             "  epochs: 2147483647\n"
                             "  max_steps: 12\n"
+                            "  max_seconds: 0.5\n"
                             "  shuffle: none\n"
                             "  seed: 18446744073709551615\n"
                             "  reproducible: 1\n"
@@ -589,8 +592,11 @@ static void test_format_is_the_job_in_full(void **state) {
                             "    patience: 4\n"
                             "checkpoint:\n"
                             "  every_epochs: 0\n"
+                            "  every_steps: 7\n"
+                            "  every_minutes: 2.5\n"
                             "  keep: 0\n"
                             "  best: false\n"
+                            "  on_error: warn\n"
                             "comm:\n"
                             "  check_every: 5\n"
                             "  exchange: buckets\n"
@@ -717,6 +723,8 @@ static void random_job(uint64_t seed, agd_config *c) {
     c->schedule.step_epochs = 1 + below(&s, INT_MAX), c->schedule.step_factor = real(&s, 0, 1);
   if (c->schedule.name == AGD_SCHEDULE_COSINE) c->schedule.final_factor = real(&s, 0, 1);
   c->clip_norm = real(&s, 0, 1e30), c->optimizer.weight_decay = real(&s, 0, 1), c->checkpoint_best = below(&s, 2);
+  c->max_seconds = real(&s, 0, 1e9), c->checkpoint_every_minutes = real(&s, 0, 1e9);
+  c->checkpoint_every_steps = below(&s, INT_MAX), c->checkpoint_on_error = (agd_on_error)below(&s, 2);
   if (c->validation_split > 0) c->patience = below(&s, 5);
   if (c->batch_per_rank == 0 && c->shuffle != AGD_SHUFFLE_SHARD && c->model.sync == AGD_SYNC_GLOBAL)
     c->reproducible = c->batch & -c->batch;
@@ -803,7 +811,7 @@ static void test_the_reference_job_lists_every_key(void **state) {
       fail_msg("%s: \"%s\" is not beside it", path, kind + 6);
     count++;
   }
-  assert_int_equal(count, 50);
+  assert_int_equal(count, 54);
   free(keys), free(reference);
 }
 
@@ -862,6 +870,47 @@ static void test_the_jobs_are_two_models_on_two_data_sets(void **state) {
   }
 }
 
+/* What may change at a resumption is told, what may not is refused with both values. */
+static void test_what_a_resumed_run_may_change(void **state) {
+  (void)state;
+  static const struct {
+    const char *now, *changed, *refused;
+  } cases[] = {
+      {"data: {file: a.h5}\n", "", NULL},
+      {"data: {file: b.h5}\ntrain: {epochs: 40, max_seconds: 2}\n",
+       "data.file a.h5 -> b.h5, train.epochs 30 -> 40, train.max_seconds 0 -> 2", NULL},
+      {"data: {file: a.h5}\ntrain: {schedule: {name: step}}\n",
+       "train.schedule.name constant -> step, train.schedule.step_epochs unused -> 10, train.schedule.step_factor "
+       "unused -> 0.1",
+       NULL},
+      {"data: {file: a.h5}\ntrain: {batch: 64, epochs: 40}\n", NULL,
+       "train.batch is 64, but the run was begun with 32"},
+      {"data: {file: a.h5}\ntrain: {batch_per_rank: 64}\n", NULL,
+       "train.batch is unused, but the run was begun with 32"},
+      {"data: {file: a.h5, validation_split: 0.1}\n", NULL,
+       "data.validation_split is 0.1, but the run was begun with 0.2"},
+      {"data: {file: a.h5}\nmodel: {hidden: [64]}\n", NULL,
+       "model.hidden is [64], but the run was begun with [300, 256, 128, 100, 500, 100]"},
+  };
+  agd_config before, now;
+  parse("data: {file: a.h5}\n", &before);
+  for (size_t i = 0; i < COUNT(cases); i++) {
+    char changed[256];
+    agd_status st = {0};
+    parse(cases[i].now, &now);
+    const agd_code code = agd_config_check_resume(&before, &now, changed, sizeof changed, &st);
+    assert_int_equal(code, cases[i].refused == NULL ? AGD_OK : AGD_EUSAGE);
+    if (code == AGD_OK)
+      assert_string_equal(changed, cases[i].changed);
+    else
+      assert_non_null(strstr(st.message, cases[i].refused));
+  }
+  char little[12];
+  parse(cases[1].now, &now);
+  assert_int_equal(agd_config_check_resume(&before, &now, little, sizeof little, NULL), AGD_OK);
+  assert_string_equal(little, "data.file a");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_defaults),
@@ -885,6 +934,7 @@ int main(void) {
       cmocka_unit_test(test_the_reference_job_lists_every_key),
       cmocka_unit_test(test_the_reference_job_holds_the_defaults),
       cmocka_unit_test(test_the_jobs_are_two_models_on_two_data_sets),
+      cmocka_unit_test(test_what_a_resumed_run_may_change),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

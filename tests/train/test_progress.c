@@ -144,7 +144,7 @@ static void test_drawings_are_rare(void **state) {
   agd_status st = {0};
   begin(&s, *state, 80);
   const double start = seconds();
-  assert_int_equal(agd_progress_start(AGD_PROGRESS_BAR, &(agd_plan){1, 1000000, 0, 1000000}, &meter, &st), AGD_OK);
+  assert_int_equal(agd_progress_start(AGD_PROGRESS_BAR, &(agd_plan){1, 1000000, 0, 0, 1000000}, &meter, &st), AGD_OK);
   for (int i = 0; i < 1000000; i++) agd_progress_step(meter, 1);
   const double took = seconds() - start;
   agd_progress_end(&meter);
@@ -173,9 +173,9 @@ static void check_eta(void **state, const agd_plan *ahead, const char *expected)
 }
 
 static void test_time_left(void **state) {
-  check_eta(state, &(agd_plan){1, 1, 0, 1}, "0:00\x1b");                    /* done */
-  check_eta(state, &(agd_plan){1000, 1000, 1, 1}, "0:00\x1b");              /* max_steps ends it */
-  check_eta(state, &(agd_plan){1000000000, 1000000, 0, 1}, "99:59:59\x1b"); /* and no more */
+  check_eta(state, &(agd_plan){1, 1, 0, 0, 1}, "0:00\x1b");                    /* done */
+  check_eta(state, &(agd_plan){1000, 1000, 1, 0, 1}, "0:00\x1b");              /* max_steps ends it */
+  check_eta(state, &(agd_plan){1000000000, 1000000, 0, 0, 1}, "99:59:59\x1b"); /* and no more */
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, temporary_setup, temporary_teardown)

@@ -95,7 +95,7 @@ static void test_what_a_run_leaves(void **state) {
   assert_true(there(folder, "curves.png"));
   assert_int_equal(entries(folder, "events/train"), 1);
   assert_int_equal(entries(folder, "events/validation"), 1);
-  assert_int_equal(entries(folder, ""), 7);
+  assert_int_equal(entries(folder, ""), 8);
 }
 
 static void test_without_validation_steps_and_events(void **state) {
