@@ -265,6 +265,7 @@ agd_code agd_run_create(const char *folder, const agd_config *config, agd_run **
   AGD_TRY(check_length(folder, st));
   AGD_TRY(refuse_held(folder, st));
   AGD_TRY(take_folder(folder, 0, out, st));
+  AGD_REQUIRE(*out != NULL);
   agd_code code = refuse_held(folder, st); /* another may have been quicker, and done */
   if (code == AGD_OK) code = begin(*out, config, st);
   if (code != AGD_OK) agd_run_release(out);

@@ -3,7 +3,8 @@
 # A training that was stopped anywhere and resumed leaves what one leaves that was not: weights, optimizer, logs, events.
 # What may not change is refused, one process writes to a run folder, and a damaged checkpoint costs the steps since the
 # one before.
-. "$(dirname "$0")/program.sh"
+# shellcheck source=tests/cli/program.sh
+source "$(dirname "$0")/program.sh"
 
 cat >"$work/job.yaml" <<JOB
 data: {file: $SOURCE/data/lucas_county.h5, standardize: true, split: random}
