@@ -62,6 +62,7 @@ typedef struct agd_config {
   bool checkpoint_best;
   agd_on_error checkpoint_on_error;
 
+  double timeout; /**< seconds, 0: off */
   agd_exchange_way exchange;
   uint64_t check_every;
 

@@ -1,17 +1,19 @@
 /** @file signals.h
- * The signals that ask a training to end: SIGUSR1, SIGTERM, SIGINT, SIGHUP. They are not handled but held back, and
- * looked for where the program can act on them: no handler, no global state. Not collective.
+ * The signals that ask a training to end: SIGUSR1, SIGTERM, SIGINT, SIGHUP. A handler notes the last one, and the
+ * program looks for it where it can act on it. (Blocking them instead would need no global state, but threads that
+ * libraries start before main, such as OpenBLAS's, would still die of them.) One that is ignored, as SIGHUP by nohup,
+ * stays ignored. Not collective.
  */
 #ifndef ALLEGRAD_SIGNALS_H
 #define ALLEGRAD_SIGNALS_H
 
-/** Holds them back in the calling thread and in those that it starts from now on. */
-void agd_signals_hold(void);
+/** From now on SIGUSR1 is noted. */
+void agd_signals_note_usr1(void);
 
-/** Lets SIGTERM, SIGINT and SIGHUP end the process again, in the calling thread; SIGUSR1 stays held back. */
-void agd_signals_release(void);
+/** From now on all of them are noted. */
+void agd_signals_note_all(void);
 
-/** Takes a signal that has arrived and is held back. @return its number, 0 for none */
+/** Takes the last signal noted. @return its number, 0 for none */
 int agd_signals_take(void);
 
 /** "SIGUSR1"; "a signal" for a number of none of them. Static storage. */

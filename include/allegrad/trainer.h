@@ -49,7 +49,7 @@ void agd_trainer_destroy(agd_trainer **trainer);
 
 agd_trainer_summary agd_trainer_summarize(const agd_trainer *trainer);
 
-/** Trains until the last epoch, max_steps, divergence, a signal that is held back (signals.h) or max_seconds.
+/** Trains until the last epoch, max_steps, divergence, a signal that is noted (signals.h) or max_seconds.
  * Collective on the trainer's comm; the outcome is agreed. Checkpoints are written by a thread on rank 0 meanwhile.
  * @param run  on rank 0 the run folder to write to, NULL on the other ranks; NULL everywhere writes nothing
  * @return AGD_OK; AGD_EDIVERGED (the metrics are kept, there are no final weights); AGD_EINTERRUPTED

@@ -2,7 +2,6 @@
 
 #include <signal.h>
 #include <stddef.h>
-#include <time.h>
 
 static const struct {
   int number;
@@ -10,28 +9,28 @@ static const struct {
 } SIGNALS[] = {{SIGUSR1, "SIGUSR1"}, {SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"}, {SIGHUP, "SIGHUP"}};
 enum { COUNT = sizeof SIGNALS / sizeof *SIGNALS };
 
-static sigset_t from(size_t first) {
-  sigset_t set;
-  sigemptyset(&set);
-  for (size_t i = first; i < COUNT; i++) sigaddset(&set, SIGNALS[i].number);
-  return set;
+/* The one global that changes: nothing else can be reached from a handler. */
+static volatile sig_atomic_t noted;
+
+static void handle(int number) { noted = number; }
+
+static void note_signal(int number) {
+  struct sigaction action = {.sa_handler = handle, .sa_flags = SA_RESTART}, before;
+  sigemptyset(&action.sa_mask);
+  if (sigaction(number, NULL, &before) == 0 && before.sa_handler == SIG_IGN) return;
+  sigaction(number, &action, NULL);
 }
 
-void agd_signals_hold(void) {
-  const sigset_t all = from(0);
-  pthread_sigmask(SIG_BLOCK, &all, NULL);
-}
+void agd_signals_note_usr1(void) { note_signal(SIGUSR1); }
 
-void agd_signals_release(void) {
-  const sigset_t all_but_usr1 = from(1);
-  pthread_sigmask(SIG_UNBLOCK, &all_but_usr1, NULL);
+void agd_signals_note_all(void) {
+  for (size_t i = 0; i < COUNT; i++) note_signal(SIGNALS[i].number);
 }
 
 int agd_signals_take(void) {
-  const sigset_t all = from(0);
-  const struct timespec now = {0, 0};
-  const int number = sigtimedwait(&all, NULL, &now);
-  return number > 0 ? number : 0;
+  const int number = noted;
+  noted = 0;
+  return number;
 }
 
 const char *agd_signals_name(int number) {

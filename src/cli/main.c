@@ -111,9 +111,8 @@ static agd_code refuse_command(const char *word) {
 
 static agd_code start(int *argc, char ***argv, const agd_command *command, const agd_arguments *arguments) {
   int provided = 0;
-  agd_signals_hold(); /* MPI's own threads must never take them */
+  agd_signals_note_usr1(); /* a batch system may send it while the data is read */
   MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
-  agd_signals_release();
   agd_gemm_set_threads(1); /* ranks are the parallelism, and no result may depend on the number of cores */
   const agd_code code = run_command(command, arguments);
   MPI_Finalize();

@@ -176,7 +176,7 @@ static agd_code train(const agd_comm *comm, const agd_arguments *arguments, cons
   if (comm->rank == 0) start_run(folder, job, past, &run, st);
   if (agd_comm_agree(comm, st) == AGD_OK) {
     if (comm->rank == 0) announce(comm, job, trainer, past, folder);
-    agd_signals_hold();
+    agd_signals_note_all();
     agd_trainer_run(trainer, run, st);
     if (comm->rank == 0) close_run(trainer, &run, folder, st);
     if (agd_arguments_flag(arguments, "verbose")) agd_trainer_print_times(trainer, stdout);

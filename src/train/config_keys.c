@@ -137,6 +137,8 @@ const agd_key agd_config_keys[] = {
      .help = "what a checkpoint that cannot be written does: end the training, or warn and go on"},
 
     SECTION("comm", "what travels between ranks"),
+    {"comm.timeout", AGD_KIND_REAL, FIELD(timeout), .low = 0, .high = 1e9, .fallback = "300", .may_change = true,
+     .help = "end the job when a rank has waited for so many seconds: another is stopped or lost; 0 for never"},
     {"comm.check_every", AGD_KIND_INTEGER, FIELD(check_every), .least = 0, .most = COUNT_MAX, .fallback = "0",
      .may_change = true,
      .help = "compare the ranks' weights every so many steps; after every epoch they are compared anyway"},

@@ -9,6 +9,7 @@ static void population_moments(agd_trainer *t, size_t l, double *parts) {
   memset(parts, 0, lanes * (1 + 2 * C) * sizeof *parts);
   for (uint64_t step = 0; step < agd_plan_batches(&t->plan); step++) {
     const agd_batch batch = agd_trainer_batch(t, step);
+    agd_watchdog_beat(t->watchdog, t->training.step, "the recalibration");
     agd_network_add_moments(t->network, &batch, l, parts);
   }
   agd_reduce_moments(t->reduce, parts, C);

@@ -166,6 +166,7 @@ static agd_code save_weights(agd_trainer *t, agd_run *run, saves due, agd_status
 /* Writes a checkpoint in the middle of an epoch. Collective; the outcome is agreed. */
 static agd_code save_between_steps(agd_trainer *t, agd_run *run, bool wait, agd_status *st) {
   const double start = agd_clock();
+  agd_watchdog_beat(t->watchdog, t->training.step, "a checkpoint");
   agd_reduce_merge_averages(t->reduce);
   collect_slots(t);
   t->training.epoch_loss = t->epoch_loss;
@@ -217,6 +218,7 @@ static void train_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_status
     const bool last = s + 1 == steps || ends_after(t, t->training.step + 1);
     const bool due = is_due(t->config.checkpoint_every_steps, t->training.step + 1);
     if (s == sends && send_for_rows(t, epoch + 1, st) != AGD_OK) break;
+    agd_watchdog_beat(t->watchdog, t->training.step, "a training step");
     agd_trainer_step(t, s, last);
     note_losses(t);
     poke_rows(t);
@@ -245,6 +247,7 @@ static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_stat
   train_epoch(t, epoch, run, st);
   receive_rows(t);
   if (st->code == AGD_EINTERRUPTED) return st->code;
+  agd_watchdog_beat(t->watchdog, t->training.step, "the end of an epoch");
   agd_reduce_merge_averages(t->reduce);
   if (st->code != AGD_EDIVERGED) AGD_TRY(agd_replicas_check(t->comm, t->model, t->training.step, st));
   if (st->code != AGD_EDIVERGED && !weights_are_finite(t->model))
@@ -258,6 +261,7 @@ static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_stat
   agd_epoch_metrics metrics = {.epoch = epoch + 1, .step = t->training.step};
   agd_epoch_details details = {0};
   metrics.loss = t->epoch_loss / (double)t->epoch_rows;
+  agd_watchdog_beat(t->watchdog, t->training.step, "the validation");
   metrics.val_loss = diverged ? NAN : validate(t);
   t->rows_trained += t->epoch_rows;
   const saves due = {.checkpoint = whole && is_due(t->config.checkpoint_every_epochs, t->training.epoch),
@@ -271,6 +275,7 @@ static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_stat
     if (record_epoch(t, &metrics, &details, due, run, &recorded) != AGD_OK && !diverged) *st = recorded;
     agd_progress_epoch(t->meter, &metrics);
   }
+  agd_watchdog_beat(t->watchdog, t->training.step, "writing the files of an epoch");
   const agd_code code = agd_comm_agree(t->comm, st);
   t->spent[AGD_SPENT_IO] += agd_clock() - start;
   return code;
@@ -291,16 +296,21 @@ static agd_code run_epochs(agd_trainer *t, agd_run *run, agd_status *st) {
   if (t->comm->rank == 0 && agd_progress_start(t->config.progress, &plan, &t->meter, st) == AGD_OK)
     agd_writer_create(&t->writer, st);
   agd_code code = agd_comm_agree(t->comm, st);
+  if (code == AGD_OK) code = agd_watchdog_start(t->comm, t->config.timeout, &t->watchdog, st);
+  agd_reduce_watch(t->reduce, t->watchdog);
   t->epoch_start = t->last_save = agd_clock();
   while (code == AGD_OK && !is_over(t)) {
     const uint64_t epoch = t->training.epoch;
     code = run_epoch(t, epoch, run, st);
     if (t->training.epoch == epoch) break; /* max_steps has ended it within */
   }
+  agd_reduce_watch(t->reduce, NULL);
   if (st->code == AGD_OK) finish_writes(t, true, st);
   agd_writer_destroy(&t->writer);
   agd_progress_end(&t->meter);
-  return code != AGD_OK ? code : agd_comm_agree(t->comm, st);
+  if (code == AGD_OK) code = agd_comm_agree(t->comm, st);
+  agd_watchdog_stop(&t->watchdog);
+  return code;
 }
 
 agd_code agd_trainer_run(agd_trainer *t, agd_run *run, agd_status *st) {

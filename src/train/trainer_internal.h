@@ -67,13 +67,14 @@ struct agd_trainer {
   double epoch_loss;   /* sum over the rows of the epoch so far, over all ranks */
   uint64_t epoch_rows; /* rows of that sum */
 
-  uint64_t pace;       /* steps from one look to the next, 1 to LOSS_WINDOW; equal on all ranks */
-  double last_look;    /* when */
-  double created;      /* when the trainer was: train.max_seconds */
-  double last_save;    /* when a checkpoint was begun: checkpoint.every_minutes */
-  agd_writer *writer;  /* on rank 0, while it runs */
-  char note[512];      /* what a resumed training differs in from the one that was left */
-  uint64_t resumed_at; /* step; 0: begun anew */
+  uint64_t pace;          /* steps from one look to the next, 1 to LOSS_WINDOW; equal on all ranks */
+  double last_look;       /* when */
+  double created;         /* when the trainer was: train.max_seconds */
+  double last_save;       /* when a checkpoint was begun: checkpoint.every_minutes */
+  agd_watchdog *watchdog; /* while it runs */
+  agd_writer *writer;     /* on rank 0, while it runs */
+  char note[512];         /* what a resumed training differs in from the one that was left */
+  uint64_t resumed_at;    /* step; 0: begun anew */
 
   double best_loss; /* lowest val_loss so far; loss, when nothing is held out */
   uint64_t best_epoch;

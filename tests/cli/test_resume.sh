@@ -82,9 +82,11 @@ run 0 2 train "$work/job.yaml" --run "$work/late" --resume
 same_run np2-whole late
 for signal in USR1 TERM INT HUP; do
   what="kill -$signal"
-  "$ALLEGRAD" train "$work/job.yaml" --run "$work/$signal" --set train.epochs=100000 >"$work/out" 2>"$work/err" &
+  # with the threads that OpenBLAS starts before main
+  # a shell lets its background processes ignore SIGINT
+  env -u OPENBLAS_NUM_THREADS --default-signal timeout -s KILL 60 "$ALLEGRAD" train "$work/job.yaml" --run "$work/$signal" --set train.epochs=100000 >"$work/out" 2>"$work/err" &
   until [[ -s $work/$signal/metrics.csv ]] && (($(wc -l <"$work/$signal/metrics.csv") > 2)); do sleep 0.02; done
-  kill -"$signal" $!
+  kill -"$signal" "$(pgrep -P $!)"
   code=0
   wait $! || code=$?
   ((code == 4)) || fail "exit code $code, not 4"

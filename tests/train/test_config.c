@@ -77,7 +77,7 @@ static const char everything[] =
     "        epochs: 2147483647, max_steps: 12, max_seconds: 0.5, shuffle: none, seed: 18446744073709551615,\n"
     "        reproducible: 1, accumulate: 3, clip_norm: 2, weight_decay: 1e-4, early_stopping: {patience: 4},\n"
     "        schedule: {name: cosine, warmup_epochs: 0.5, base_batch: 64, final_factor: 0.01}}\n"
-    "comm: {check_every: 5, exchange: buckets}\n"
+    "comm: {timeout: 0.5, check_every: 5, exchange: buckets}\n"
     "checkpoint: {every_epochs: 0, every_steps: 7, every_minutes: 2.5, keep: 0, best: false, on_error: warn}\n"
     "log: {steps: 10, tensorboard: false, progress: off}\n"
     "...\n";
@@ -102,7 +102,7 @@ static void test_every_key_is_read(void **state) {
   assert_true(c.accumulate == 3 && c.clip_norm == 2 && c.optimizer.weight_decay == 1e-4 && c.patience == 4);
   assert_true(c.schedule.name == AGD_SCHEDULE_COSINE && c.schedule.warmup_epochs == 0.5);
   assert_true(c.max_seconds == 0.5 && c.checkpoint_every_steps == 7 && c.checkpoint_every_minutes == 2.5);
-  assert_true(c.checkpoint_on_error == AGD_ON_ERROR_WARN);
+  assert_true(c.checkpoint_on_error == AGD_ON_ERROR_WARN && c.timeout == 0.5);
   assert_true(c.schedule.base_batch == 64 && c.schedule.final_factor == 0.01 && !c.checkpoint_best);
   assert_true(c.reproducible == 1 && c.exchange == AGD_EXCHANGE_BUCKETS && c.check_every == 5);
   assert_true(c.log_steps == 10 && !c.tensorboard && c.progress == AGD_PROGRESS_OFF);
@@ -598,6 +598,7 @@ static void test_format_is_the_job_in_full(void **state) {
                             "  best: false\n"
                             "  on_error: warn\n"
                             "comm:\n"
+                            "  timeout: 0.5\n"
                             "  check_every: 5\n"
                             "  exchange: buckets\n"
                             "log:\n"
@@ -723,7 +724,7 @@ static void random_job(uint64_t seed, agd_config *c) {
     c->schedule.step_epochs = 1 + below(&s, INT_MAX), c->schedule.step_factor = real(&s, 0, 1);
   if (c->schedule.name == AGD_SCHEDULE_COSINE) c->schedule.final_factor = real(&s, 0, 1);
   c->clip_norm = real(&s, 0, 1e30), c->optimizer.weight_decay = real(&s, 0, 1), c->checkpoint_best = below(&s, 2);
-  c->max_seconds = real(&s, 0, 1e9), c->checkpoint_every_minutes = real(&s, 0, 1e9);
+  c->timeout = real(&s, 0, 1e9), c->max_seconds = real(&s, 0, 1e9), c->checkpoint_every_minutes = real(&s, 0, 1e9);
   c->checkpoint_every_steps = below(&s, INT_MAX), c->checkpoint_on_error = (agd_on_error)below(&s, 2);
   if (c->validation_split > 0) c->patience = below(&s, 5);
   if (c->batch_per_rank == 0 && c->shuffle != AGD_SHUFFLE_SHARD && c->model.sync == AGD_SYNC_GLOBAL)
@@ -811,7 +812,7 @@ static void test_the_reference_job_lists_every_key(void **state) {
       fail_msg("%s: \"%s\" is not beside it", path, kind + 6);
     count++;
   }
-  assert_int_equal(count, 54);
+  assert_int_equal(count, 55);
   free(keys), free(reference);
 }
 

@@ -1,0 +1,176 @@
+#include "allegrad/watchdog.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "allegrad/clock.h"
+#include "allegrad/memory.h"
+
+struct agd_watchdog {
+  int rank, node_rank, node_size;
+  double timeout;
+  int *process, *world_rank; /* [node_size] */
+  _Atomic double last;       /* when the last beat was */
+  _Atomic uint64_t step;
+  _Atomic(const char *) what;
+  pthread_t thread;
+  pthread_mutex_t mutex;
+  pthread_cond_t stopping; /* on the monotonic clock */
+  bool stopped;
+};
+
+/* The state of a process by /proc: 'T' stopped, 'Z' dead, 0 gone. */
+static char process_state(int process) {
+  char path[64], line[512], state = 0;
+  snprintf(path, sizeof path, "/proc/%d/stat", process);
+  FILE *file = fopen(path, "re");
+  if (file == NULL) return 0;
+  /* the name stands in parentheses and may hold any character */
+  if (fgets(line, sizeof line, file) != NULL) {
+    const char *end = strrchr(line, ')');
+    if (end != NULL && end[1] == ' ') state = end[2];
+  }
+  fclose(file);
+  return state;
+}
+
+static const char *describe_state(char state) {
+  switch (state) {
+  case 'T':
+  case 't':
+    return "is stopped";
+  case 'D':
+    return "waits for a disk";
+  case 0:
+  case 'Z':
+  case 'X':
+    return "has ended";
+  default:
+    return NULL; /* runs */
+  }
+}
+
+static void end_job(const agd_watchdog *w, const char *culprit) {
+  fprintf(stderr,
+          "allegrad: error: rank %d has waited for %.0f s (comm.timeout) after step %llu, in %s; %s. The job ends; "
+          "--resume goes on after its newest checkpoint\n",
+          w->rank, agd_clock() - w->last, (unsigned long long)w->step, w->what, culprit);
+  fflush(stderr);
+  _Exit(AGD_EINTERNAL);
+}
+
+/* The time is over. The first running rank of a node where one is stopped speaks at once. Any other speaks a while
+ * later, and so does everybody where a rank has ended: the launcher is about to end the job for that. */
+static void give_up(const agd_watchdog *w, double overdue) {
+  char culprit[128] = "no rank of this node is stopped or gone";
+  bool stopped = false, ended = false;
+  int first = w->node_rank;
+  for (int r = w->node_size - 1; r >= 0; r--) {
+    const char state = process_state(w->process[r]), *words = describe_state(state);
+    if (words == NULL) {
+      if (r < first) first = r;
+      continue;
+    }
+    if (state == 'T' || state == 't' || state == 'D')
+      stopped = true;
+    else
+      ended = true;
+    snprintf(culprit, sizeof culprit, "rank %d (process %d) %s", w->world_rank[r], w->process[r], words);
+  }
+  if ((stopped && !ended && first == w->node_rank) || overdue > 3 + 3 * (w->rank < 9 ? w->rank : 9))
+    end_job(w, culprit);
+}
+
+static void *watch(void *context) {
+  agd_watchdog *w = context;
+  const double period = w->timeout < 10 ? w->timeout / 10 : 1;
+  pthread_mutex_lock(&w->mutex);
+  for (double before = agd_clock(); !w->stopped;) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    const double seconds = (double)until.tv_sec + 1e-9 * (double)until.tv_nsec + period;
+    until.tv_sec = (time_t)seconds;
+    until.tv_nsec = (long)(1e9 * (seconds - (double)until.tv_sec));
+    if (pthread_cond_timedwait(&w->stopping, &w->mutex, &until) != ETIMEDOUT) continue;
+    const double now = agd_clock(), overdue = now - w->last - w->timeout;
+    if (now - before > 5 * period)
+      atomic_store(&w->last, now); /* this process was stopped itself */
+    else if (overdue > 0)
+      give_up(w, overdue);
+    before = now;
+  }
+  pthread_mutex_unlock(&w->mutex);
+  return NULL;
+}
+
+static agd_code start_thread(agd_watchdog *w, agd_status *st) {
+  pthread_condattr_t monotonic;
+  pthread_condattr_init(&monotonic);
+  pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+  pthread_cond_init(&w->stopping, &monotonic);
+  pthread_condattr_destroy(&monotonic);
+  pthread_mutex_init(&w->mutex, NULL);
+  const int error = pthread_create(&w->thread, NULL, watch, w);
+  return error == 0 ? AGD_OK : agd_fail(st, AGD_EDATA, "cannot start a thread: %s", strerror(error));
+}
+
+static void release(agd_watchdog **watchdog) {
+  agd_release(&(*watchdog)->process);
+  agd_release(&(*watchdog)->world_rank);
+  agd_release(watchdog);
+}
+
+agd_code agd_watchdog_start(const agd_comm *comm, double timeout, agd_watchdog **out, agd_status *st) {
+  const size_t ranks = (size_t)comm->node_size;
+  const int process = (int)getpid();
+  agd_watchdog *w = NULL;
+  *out = NULL;
+  if (timeout <= 0 || comm->size == 1) return AGD_OK;
+  if (agd_allocate(1, sizeof *w, "the watchdog", (void **)&w, st) == AGD_OK &&
+      agd_allocate(ranks, sizeof(int), "the watchdog", (void **)&w->process, st) == AGD_OK)
+    agd_allocate(ranks, sizeof(int), "the watchdog", (void **)&w->world_rank, st);
+  agd_code code = agd_comm_agree(comm, st);
+  if (code == AGD_OK) {
+    w->rank = comm->rank, w->node_rank = comm->node_rank, w->node_size = comm->node_size, w->timeout = timeout;
+    MPI_Allgather(&process, 1, MPI_INT, w->process, 1, MPI_INT, comm->node);
+    MPI_Allgather(&comm->rank, 1, MPI_INT, w->world_rank, 1, MPI_INT, comm->node);
+    agd_watchdog_beat(w, 0, "the start of the training");
+    const bool started = start_thread(w, st) == AGD_OK;
+    code = agd_comm_agree(comm, st);
+    if (code == AGD_OK) *out = w;
+    if (code != AGD_OK && started) agd_watchdog_stop(&w);
+  }
+  if (code != AGD_OK && w != NULL) release(&w);
+  return code;
+}
+
+void agd_watchdog_beat(agd_watchdog *w, uint64_t step, const char *what) {
+  if (w == NULL) return;
+  atomic_store_explicit(&w->step, step, memory_order_relaxed);
+  atomic_store_explicit(&w->what, what, memory_order_relaxed);
+  atomic_store_explicit(&w->last, agd_clock(), memory_order_relaxed);
+}
+
+void agd_watchdog_note(agd_watchdog *w, const char *what) {
+  atomic_store_explicit(&w->what, what, memory_order_relaxed);
+}
+
+void agd_watchdog_stop(agd_watchdog **watchdog) {
+  agd_watchdog *w = *watchdog;
+  if (w == NULL) return;
+  pthread_mutex_lock(&w->mutex);
+  w->stopped = true;
+  pthread_cond_signal(&w->stopping);
+  pthread_mutex_unlock(&w->mutex);
+  pthread_join(w->thread, NULL);
+  pthread_cond_destroy(&w->stopping);
+  pthread_mutex_destroy(&w->mutex);
+  release(watchdog);
+}
