@@ -108,8 +108,12 @@ static void clear_past(agd_past *past) {
 static agd_code start_run(const char *folder, const agd_config *job, agd_past *past, agd_run **run, agd_status *st) {
   if (past->run == NULL) return agd_run_create(folder, job, run, st);
   *run = past->run, past->run = NULL;
-  const agd_code code =
-      past->checkpoint[0] != '\0' ? agd_run_continue(*run, job, &past->training, st) : agd_run_restart(*run, job, st);
+  if (past->checkpoint[0] == '\0') {
+    const agd_code code = agd_run_restart(*run, job, st);
+    if (code != AGD_OK) agd_run_release(run); /* nothing was begun */
+    return code;
+  }
+  const agd_code code = agd_run_continue(*run, job, &past->training, st);
   if (code != AGD_OK) agd_run_close(run, AGD_RUN_FAILED, st->message, NULL);
   return code;
 }

@@ -388,12 +388,20 @@ agd_code agd_run_restart(agd_run *run, const agd_config *config, agd_status *st)
   return begin(run, config, st);
 }
 
+/* What a log holds, to be freed; NULL when it is not there or empty. One that cannot be read is not taken for that. */
+static agd_code read_log(const char *path, char **text, agd_status *st) {
+  struct stat info;
+  *text = NULL;
+  if (stat(path, &info) != 0 ? errno == ENOENT : info.st_size == 0) return AGD_OK;
+  return read_text(path, text, st);
+}
+
 /* The text of metrics.csv up to an epoch: the lines that are there, else what the history tells. */
 static agd_code rebuild_metrics(const agd_run *run, const agd_training *from, agd_status *st) {
   char path[AGD_PATH_MAX], *old = NULL, *text = NULL;
   size_t size = 0;
   join(path, run->folder, "metrics.csv");
-  read_text(path, &old, NULL);
+  AGD_TRY(read_log(path, &old, st));
   const size_t head = sizeof metrics_header - 1;
   char *line = old != NULL && strncmp(old, metrics_header, head) == 0 ? old + head : NULL;
   FILE *out = open_memstream(&text, &size);
@@ -424,7 +432,8 @@ static agd_code rebuild_metrics(const agd_run *run, const agd_training *from, ag
 static agd_code cut_steps(const agd_run *run, uint64_t step, agd_status *st) {
   char path[AGD_PATH_MAX], *text = NULL;
   join(path, run->folder, "steps.csv");
-  if (read_text(path, &text, NULL) != AGD_OK || strncmp(text, steps_header, sizeof steps_header - 1) != 0) {
+  AGD_TRY(read_log(path, &text, st));
+  if (text == NULL || strncmp(text, steps_header, sizeof steps_header - 1) != 0) {
     free(text);
     return agd_file_replace(path, steps_header, sizeof steps_header - 1, false, st);
   }
