@@ -45,6 +45,7 @@ typedef struct agd_config {
 
   agd_loss loss;
   agd_optimizer_spec optimizer; /**< what the named optimizer does not read holds the defaults */
+  bool init_optimizer;          /**< slots and iteration from init_weights, too */
   uint64_t batch;               /**< the default when batch_per_rank is set */
   uint64_t batch_per_rank;      /**< 0: off */
   uint64_t accumulate;          /**< batches of a step */

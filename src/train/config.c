@@ -112,6 +112,9 @@ static agd_code validate(const agd_job *job) {
   if (config->optimizer.nesterov && config->optimizer.momentum == 0)
     return agd_job_fail(job, place_of(job, "train.optimizer.nesterov"),
                         "train.optimizer.nesterov needs a train.optimizer.momentum above 0");
+  if (config->init_optimizer && config->init_weights[0] == '\0')
+    return agd_job_fail(job, place_of(job, "train.init_optimizer"),
+                        "train.init_optimizer needs model.init_weights: the file that holds the optimizer's state");
   if (config->patience > 0 && config->validation_split == 0)
     return agd_job_fail(job, place_of(job, "train.early_stopping.patience"),
                         "train.early_stopping.patience needs a data.validation_split above 0");

@@ -78,6 +78,8 @@ const agd_key agd_config_keys[] = {
      .fallback = "0.999", .applies = AGD_TO_ADAM, .help = "decay of the mean of their squares"},
     {"train.optimizer.epsilon", AGD_KIND_REAL, FIELD(optimizer.epsilon), .low = 1e-30, .high = 1, .fallback = "1e-07",
      .applies = AGD_TO_ADAM, .help = "added to the root of that mean"},
+    {"train.init_optimizer", AGD_KIND_BOOLEAN, FIELD(init_optimizer), .fallback = "false",
+     .help = "take the optimizer's slots and count of updates from model.init_weights, too"},
     {"train.batch", AGD_KIND_INTEGER, FIELD(batch), .least = 1, .most = COUNT_MAX, .fallback = "32",
      .applies = AGD_TO_GLOBAL_BATCH, .help = "rows of a batch over all ranks"},
     {"train.batch_per_rank", AGD_KIND_INTEGER, FIELD(batch_per_rank), .least = 0, .most = COUNT_MAX, .fallback = "0",

@@ -9,7 +9,7 @@
 
 /* What every rank must know of the training that is taken up. */
 typedef struct restored {
-  uint64_t epoch, step, batch, iteration, fingerprint, epoch_rows, best_epoch;
+  uint64_t epoch, step, batch, fingerprint, epoch_rows, best_epoch;
   double epoch_loss, best_loss;
   int ranks;
   bool same_arithmetic;
@@ -27,7 +27,6 @@ static agd_code read_state(agd_trainer *t, const char *path, restored *was, agd_
   *was = (restored){.epoch = file->epoch,
                     .step = file->step,
                     .batch = file->batch,
-                    .iteration = t->optimizer->iteration,
                     .fingerprint = file->data_fingerprint,
                     .epoch_rows = file->epoch_rows,
                     .epoch_loss = file->epoch_loss,
@@ -86,12 +85,18 @@ static agd_code compare_with(agd_trainer *t, const restored *was, agd_status *st
   return AGD_OK;
 }
 
+void agd_trainer_share_optimizer(agd_trainer *t) {
+  agd_comm_broadcast(t->comm, &t->optimizer->iteration, sizeof t->optimizer->iteration);
+  for (size_t s = 0; s < t->optimizer->slot_count; s++)
+    agd_comm_broadcast(t->comm, t->optimizer->slots[s], t->optimizer->count * sizeof(agd_real));
+}
+
 /* Gives every rank what rank 0 has read. */
 static agd_code share_state(agd_trainer *t, agd_status *st) {
-  const size_t C = t->model->spec.inputs, size = t->model->weight_count * sizeof(agd_real);
-  agd_comm_broadcast(t->comm, t->model->weights, size);
+  const size_t C = t->model->spec.inputs;
+  agd_comm_broadcast(t->comm, t->model->weights, t->model->weight_count * sizeof(agd_real));
   agd_comm_broadcast(t->comm, t->model->averages, t->model->average_count * sizeof(agd_real));
-  for (size_t s = 0; s < t->optimizer->slot_count; s++) agd_comm_broadcast(t->comm, t->optimizer->slots[s], size);
+  agd_trainer_share_optimizer(t);
   if (!t->config.standardize) return AGD_OK;
   if (t->comm->rank != 0 &&
       agd_allocate(C, sizeof(double), "the standardisation", (void **)&t->training.x_mean, st) == AGD_OK)
@@ -120,7 +125,6 @@ agd_code agd_trainer_restore(agd_trainer *t, const char *path, agd_status *st) {
   t->training.data_fingerprint = was.fingerprint;
   t->training.epoch_count = (size_t)was.epoch;
   t->epoch_loss = was.epoch_loss, t->epoch_rows = was.epoch_rows;
-  t->optimizer->iteration = was.iteration;
   t->best_loss = was.best_loss, t->best_epoch = was.best_epoch;
   return share_state(t, st);
 }

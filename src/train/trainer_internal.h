@@ -113,6 +113,9 @@ static inline bool agd_trainer_take_best(agd_trainer *trainer, const agd_epoch_m
  * (what may not differ). */
 agd_code agd_trainer_restore(agd_trainer *trainer, const char *path, agd_status *st);
 
+/* Gives every rank the optimizer's state of rank 0. Collective. */
+void agd_trainer_share_optimizer(agd_trainer *trainer);
+
 /* Holds the rows to those of the training that is resumed, or notes which they are. Collective; agreed. */
 agd_code agd_trainer_check_rows(agd_trainer *trainer, uint64_t fingerprint, agd_status *st);
 

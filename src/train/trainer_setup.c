@@ -141,11 +141,13 @@ static agd_code standardize(agd_trainer *t, agd_rows *training, agd_status *st) 
   return code;
 }
 
-/* Weights of a file on rank 0, then everywhere. */
+/* Weights of a file on rank 0, and with train.init_optimizer the optimizer's state, then everywhere. */
 static agd_code load_initial_weights(agd_trainer *t, agd_status *st) {
+  const bool optimizer = t->config.init_optimizer;
   if (t->comm->rank == 0) {
     agd_model *loaded = NULL;
-    if (agd_weights_load(t->config.init_weights, &t->model->spec, &loaded, NULL, st) == AGD_OK) {
+    if (optimizer) agd_weights_load_optimizer(t->config.init_weights, t->model, t->optimizer, st);
+    if (st->code == AGD_OK && agd_weights_load(t->config.init_weights, &t->model->spec, &loaded, NULL, st) == AGD_OK) {
       memcpy(t->model->weights, loaded->weights, loaded->weight_count * sizeof(agd_real));
       memcpy(t->model->averages, loaded->averages, loaded->average_count * sizeof(agd_real));
     }
@@ -154,6 +156,7 @@ static agd_code load_initial_weights(agd_trainer *t, agd_status *st) {
   AGD_TRY(agd_comm_agree(t->comm, st));
   agd_comm_broadcast(t->comm, t->model->weights, t->model->weight_count * sizeof(agd_real));
   agd_comm_broadcast(t->comm, t->model->averages, t->model->average_count * sizeof(agd_real));
+  if (optimizer) agd_trainer_share_optimizer(t);
   return AGD_OK;
 }
 

@@ -13,7 +13,7 @@ train:
   optimizer: {name: adam}
   batch: 256
   epochs: 4
-  schedule: {name: step, step_epochs: 2}
+  schedule: {name: step}
 checkpoint: {every_steps: 30}
 log: {steps: 1, progress: off}
 JOB
@@ -167,6 +167,23 @@ err "busy is being written by another process: process $! on "
 ((SECONDS - begin >= 9 && SECONDS - begin < 20)) || fail "waited for $((SECONDS - begin)) s"
 kill -TERM $!
 wait
+
+# Another training takes up weights and optimizer of a file: with rows in the file's order it is the same training.
+S=(--set train.shuffle=none --set model.dropout=0 --set train.schedule.name=constant)
+run 0 2 train "$work/job.yaml" --run "$work/long" "${S[@]}" --set train.epochs=3
+run 0 2 train "$work/job.yaml" --run "$work/short" "${S[@]}" --set train.epochs=1
+run 0 2 train "$work/job.yaml" --run "$work/rest" "${S[@]}" --set train.epochs=2 \
+  --set model.init_weights="$work/short/final.weights.h5" --set train.init_optimizer=true
+"$BUILD/tests/same_weights" "$work/long/final.weights.h5" "$work/rest/final.weights.h5" || fail 'rest is another training'
+run 0 2 train "$work/job.yaml" --run "$work/fresh-slots" "${S[@]}" --set train.epochs=2 \
+  --set model.init_weights="$work/short/final.weights.h5"
+"$BUILD/tests/same_weights" "$work/long/final.weights.h5" "$work/fresh-slots/final.weights.h5" 2>"$work/err" &&
+  fail 'the slots make no difference'
+run 2 2 train "$work/job.yaml" --run "$work/sgd" "${S[@]}" --set 'train.optimizer={name: sgd, momentum: 0.9}' \
+  --set model.init_weights="$work/short/final.weights.h5" --set train.init_optimizer=true
+err 'final.weights.h5: holds [0-9]+ optimizer variables, this optimizer has [0-9]+'
+run 1 2 train "$work/job.yaml" --run "$work/sgd" --set train.init_optimizer=true
+err 'train.init_optimizer needs model.init_weights'
 
 # No folder, an empty one: it begins.
 run 0 1 train "$work/job.yaml" --run "$work/fresh/deep" --resume

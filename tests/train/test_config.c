@@ -73,7 +73,8 @@ static const char everything[] =
     "  init_weights: /x/y.weights.h5\n"
     "  dropout: 0.25\n"
     "  batch_norm: {enabled: false, momentum: .9, epsilon: 1e-5, sync: none, variance: unbiased, recalibrate: eval}\n"
-    "train: {\"loss\": \"mse\", optimizer: {name: sgd, learning_rate: 5., momentum: 9e-1, nesterov: true}, batch: 1,\n"
+    "train: {\"loss\": \"mse\", optimizer: {name: sgd, learning_rate: 5., momentum: 9e-1, nesterov: true}, "
+    "init_optimizer: true, batch: 1,\n"
     "        epochs: 2147483647, max_steps: 12, max_seconds: 0.5, shuffle: none, seed: 18446744073709551615,\n"
     "        reproducible: 1, accumulate: 3, clip_norm: 2, weight_decay: 1e-4, early_stopping: {patience: 4},\n"
     "        schedule: {name: cosine, warmup_epochs: 0.5, base_batch: 64, final_factor: 0.01}}\n"
@@ -102,7 +103,7 @@ static void test_every_key_is_read(void **state) {
   assert_true(c.accumulate == 3 && c.clip_norm == 2 && c.optimizer.weight_decay == 1e-4 && c.patience == 4);
   assert_true(c.schedule.name == AGD_SCHEDULE_COSINE && c.schedule.warmup_epochs == 0.5);
   assert_true(c.max_seconds == 0.5 && c.checkpoint_every_steps == 7 && c.checkpoint_every_minutes == 2.5);
-  assert_true(c.checkpoint_on_error == AGD_ON_ERROR_WARN && c.timeout == 0.5);
+  assert_true(c.checkpoint_on_error == AGD_ON_ERROR_WARN && c.timeout == 0.5 && c.init_optimizer);
   assert_true(c.schedule.base_batch == 64 && c.schedule.final_factor == 0.01 && !c.checkpoint_best);
   assert_true(c.reproducible == 1 && c.exchange == AGD_EXCHANGE_BUCKETS && c.check_every == 5);
   assert_true(c.log_steps == 10 && !c.tensorboard && c.progress == AGD_PROGRESS_OFF);
@@ -572,6 +573,7 @@ static void test_format_is_the_job_in_full(void **state) {
                             "    learning_rate: 5\n"
                             "    momentum: 0.9\n"
                             "    nesterov: true\n"
+                            "  init_optimizer: true\n"
                             "  batch: 1\n"
                             "  batch_per_rank: 0\n"
                             "  accumulate: 3\n"
@@ -697,6 +699,7 @@ static void random_job(uint64_t seed, agd_config *c) {
   text(&s, c->data_file, sizeof c->data_file);
   text(&s, c->data_x, sizeof c->data_x);
   if (below(&s, 2)) text(&s, c->init_weights, sizeof c->init_weights);
+  c->init_optimizer = c->init_weights[0] != '\0' && below(&s, 2);
   c->validation_split = real(&s, 0, 1), c->standardize = below(&s, 2);
   c->model.hidden_count = below(&s, below(&s, 4) == 0 ? AGD_HIDDEN_MAX + 1 : 4);
   for (size_t i = 0; i < c->model.hidden_count; i++) c->model.hidden[i] = 1 + below(&s, 1000000);
@@ -812,7 +815,7 @@ static void test_the_reference_job_lists_every_key(void **state) {
       fail_msg("%s: \"%s\" is not beside it", path, kind + 6);
     count++;
   }
-  assert_int_equal(count, 55);
+  assert_int_equal(count, 56);
   free(keys), free(reference);
 }
 
