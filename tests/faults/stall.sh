@@ -15,7 +15,7 @@ fail() {
 }
 train() { # train <ranks> <option>...
   exec mpirun --oversubscribe --bind-to none -n "$1" "$build/allegrad" train jobs/reference.yaml --run "$work/run" \
-    --resume --set comm.timeout=2 --set log.progress=off "${@:2}" >"$work/out" 2>&1
+    --resume --set train.epochs=10000 --set comm.timeout=2 --set log.progress=off "${@:2}" >"$work/out" 2>&1
 }
 begin() { # begin <ranks> <option>...: starts one and waits for its training; launcher and its processes are known then
   : >"$work/out"
