@@ -9,6 +9,8 @@ build=$(realpath "${1:-build}") kills=${2:-20} RANDOM=${3:-1}
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 work=$(mktemp -d "${TMPDIR:-/tmp}/allegrad-kill.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+# what Open MPI leaves of killed processes goes with the folder
+export OMPI_MCA_btl_vader_backing_directory=$work OMPI_MCA_orte_tmpdir_base=$work
 cat >"$work/job.yaml" <<JOB
 data: {file: data/lucas_county.h5, standardize: true}
 model: {hidden: [48, 24], dropout: 0.05}

@@ -7,6 +7,8 @@ build=$(realpath "${1:-build}")
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 work=$(mktemp -d "${TMPDIR:-/tmp}/allegrad-stall.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+# what Open MPI leaves of killed processes goes with the folder
+export OMPI_MCA_btl_vader_backing_directory=$work OMPI_MCA_orte_tmpdir_base=$work
 failures=0
 fail() {
   echo "FAILED: $*"
