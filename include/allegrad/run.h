@@ -10,9 +10,11 @@
  *   best.weights.h5   the epoch with the lowest val_loss so far (loss, when nothing is held out); checkpoint.best
  *   final.weights.h5  what is left when training ends
  *   lock              held (fcntl) by the process that writes the run, gone with it; names its host and process
- *   status            `state: WORD` (running, finished, diverged, interrupted or failed) and a line of explanation; a
- * run that says running and has no process was killed events/train, events/validation for TensorBoard: epoch_loss, at
- * step epoch - 1 as Keras' callback counts curves.png        both losses
+ *   status            `state: WORD` (running, finished, diverged, interrupted or failed) and a line of explanation;
+ *                     a run that says running and has no process was killed
+ *   events/train, events/validation
+ *                     for TensorBoard: epoch_loss, at step epoch - 1 as Keras' callback counts
+ *   curves.png        both losses
  *
  * config.yaml, status and curves.png are replaced as a whole; the CSV files grow by whole lines.
  */

@@ -28,9 +28,9 @@ typedef struct agd_write_job {
 /** @return AGD_OK or AGD_EDATA (memory) */
 agd_code agd_writer_create(agd_writer **out, agd_status *st);
 
-/** Waits for the write before, then starts this one; without a thread to be had it is done at once.
- * @return the outcome of the write before: AGD_OK or AGD_EDATA; the new one is started in either case */
-agd_code agd_writer_start(agd_writer *writer, const agd_write_job *job, agd_status *st);
+/** Starts a write, once agd_writer_finish has waited for the one before; without a thread to be had it is done at once.
+ */
+void agd_writer_start(agd_writer *writer, const agd_write_job *job);
 
 /** The outcome of the last write if it has ended and was not told yet; with `wait`, when it has ended. */
 agd_code agd_writer_finish(agd_writer *writer, bool wait, agd_status *st);

@@ -171,7 +171,7 @@ static void close_run(const agd_trainer *trainer, agd_run **run, const char *fol
   }
 }
 
-/* Collective: the folder comes after the data: a job that cannot start leaves none behind. */
+/* Collective. The folder comes after the data: a job that cannot start leaves none behind. */
 static agd_code train(const agd_comm *comm, const agd_arguments *arguments, const agd_config *job, const char *folder,
                       agd_past *past, bool resumes, agd_status *st) {
   agd_trainer *trainer;

@@ -124,7 +124,7 @@ agd_code agd_trainer_restore(agd_trainer *t, const char *path, agd_status *st) {
   t->training.epoch = was.epoch, t->training.step = t->resumed_at = was.step;
   t->training.data_fingerprint = was.fingerprint;
   t->training.epoch_count = (size_t)was.epoch;
-  t->epoch_loss = was.epoch_loss, t->epoch_rows = was.epoch_rows;
+  t->training.epoch_loss = was.epoch_loss, t->training.epoch_rows = was.epoch_rows;
   t->best_loss = was.best_loss, t->best_epoch = was.best_epoch;
   return share_state(t, st);
 }

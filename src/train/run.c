@@ -171,13 +171,20 @@ static agd_code write_config(const agd_run *run, const agd_config *config, agd_s
   return code;
 }
 
-static agd_code open_events(agd_run *run, agd_status *st) {
+/* What the run needs to know of its job. */
+static void take_config(agd_run *run, const agd_config *config) {
+  run->log_steps = config->log_steps;
+  run->validates = config->validation_split > 0;
+}
+
+/* Opens the event files behind the records of so many epochs. */
+static agd_code open_events(agd_run *run, uint64_t epochs, agd_status *st) {
   char path[AGD_PATH_MAX];
   join(path, run->folder, "events/train");
-  AGD_TRY(agd_events_open(path, &run->train, st));
+  AGD_TRY(agd_events_continue(path, (int64_t)epochs, &run->train, st));
   if (!run->validates) return AGD_OK;
   join(path, run->folder, "events/validation");
-  return agd_events_open(path, &run->validation, st);
+  return agd_events_continue(path, (int64_t)epochs, &run->validation, st);
 }
 
 /* metrics.csv comes first: whoever creates it owns the folder. */
@@ -191,7 +198,7 @@ static agd_code fill(agd_run *run, const agd_config *config, agd_status *st) {
   AGD_TRY(write_config(run, config, st));
   join(path, run->folder, "checkpoints");
   AGD_TRY(agd_folder_create(path, st));
-  if (config->tensorboard) AGD_TRY(open_events(run, st));
+  if (config->tensorboard) AGD_TRY(open_events(run, 0, st));
   return write_status(run, AGD_RUN_RUNNING, since, st);
 }
 
@@ -253,8 +260,7 @@ static agd_code take_folder(const char *folder, double patience, agd_run **out, 
 }
 
 static agd_code begin(agd_run *run, const agd_config *config, agd_status *st) {
-  run->log_steps = config->log_steps;
-  run->validates = config->validation_split > 0;
+  take_config(run, config);
   const agd_code code = fill(run, config, st);
   if (code != AGD_OK) undo(run);
   return code;
@@ -451,19 +457,9 @@ static agd_code reopen_log(const agd_run *run, const char *name, FILE **log, agd
   return *log != NULL ? AGD_OK : write_failed(run->folder, name, st);
 }
 
-static agd_code reopen_events(agd_run *run, int64_t epochs, agd_status *st) {
-  char path[AGD_PATH_MAX];
-  join(path, run->folder, "events/train");
-  AGD_TRY(agd_events_continue(path, epochs, &run->train, st));
-  if (!run->validates) return AGD_OK;
-  join(path, run->folder, "events/validation");
-  return agd_events_continue(path, epochs, &run->validation, st);
-}
-
 agd_code agd_run_continue(agd_run *run, const agd_config *config, const agd_training *from, agd_status *st) {
   char path[AGD_PATH_MAX], text[64];
-  run->log_steps = config->log_steps;
-  run->validates = config->validation_split > 0;
+  take_config(run, config);
   agd_file_remove_temporaries(run->folder);
   join(path, run->folder, "checkpoints");
   agd_file_remove_temporaries(path);
@@ -474,7 +470,7 @@ agd_code agd_run_continue(agd_run *run, const agd_config *config, const agd_trai
     AGD_TRY(cut_steps(run, from->step, st));
     AGD_TRY(reopen_log(run, "steps.csv", &run->steps, st));
   }
-  if (config->tensorboard) AGD_TRY(reopen_events(run, (int64_t)from->epoch, st));
+  if (config->tensorboard) AGD_TRY(open_events(run, from->epoch, st));
   AGD_TRY(write_config(run, config, st));
   snprintf(text, sizeof text, "resumed after step %" PRIu64, from->step);
   AGD_TRY(write_status(run, AGD_RUN_RUNNING, text, st));

@@ -40,8 +40,8 @@ static void share_losses(agd_trainer *t, uint64_t last, agd_run *run, agd_status
   for (size_t i = 0; i < t->window_count && st->code != AGD_EDIVERGED; i++) {
     const uint64_t rows = agd_trainer_step_rows(t, first + i), count = first_count + i;
     const double loss = t->window[i] / (double)rows;
-    t->epoch_loss += t->window[i];
-    t->epoch_rows += rows;
+    t->training.epoch_loss += t->window[i];
+    t->training.epoch_rows += rows;
     if (run != NULL && st->code == AGD_OK) agd_run_step(run, count, loss, st);
     if (!isfinite(loss))
       agd_fail(st, AGD_EDIVERGED,
@@ -156,10 +156,10 @@ static agd_code save_weights(agd_trainer *t, agd_run *run, saves due, agd_status
   if (!due.checkpoint && !due.best) return AGD_OK;
   AGD_TRY(agd_run_flush_steps(run, st));
   AGD_TRY(finish_writes(t, true, st)); /* also: one image at a time */
-  agd_code code = agd_weights_image(t->model, t->optimizer, &t->training, &job.image, &job.size, &failed);
+  const agd_code code = agd_weights_image(t->model, t->optimizer, &t->training, &job.image, &job.size, &failed);
   if (due.best) agd_run_best_path(run, job.best, sizeof job.best);
   if (due.checkpoint) agd_run_checkpoint_path(run, t->training.step, job.checkpoint, sizeof job.checkpoint);
-  if (code == AGD_OK) code = agd_writer_start(t->writer, &job, &failed);
+  if (code == AGD_OK) agd_writer_start(t->writer, &job);
   return judge_write(t, code, &failed, st);
 }
 
@@ -169,8 +169,6 @@ static agd_code save_between_steps(agd_trainer *t, agd_run *run, bool wait, agd_
   agd_watchdog_beat(t->watchdog, t->training.step, "a checkpoint");
   agd_reduce_merge_averages(t->reduce);
   collect_slots(t);
-  t->training.epoch_loss = t->epoch_loss;
-  t->training.epoch_rows = t->epoch_rows;
   if (run != NULL && st->code == AGD_OK) save_weights(t, run, (saves){.checkpoint = true}, st);
   if (run != NULL && st->code == AGD_OK && wait) finish_writes(t, true, st);
   t->last_save = agd_clock();
@@ -211,7 +209,6 @@ static agd_code look_around(agd_trainer *t, uint64_t steps, bool due, agd_run *r
 static void train_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_status *st) {
   const uint64_t steps = agd_trainer_steps(t), departure = steps - steps / TRAVEL_SHARE - 1;
   const uint64_t first = t->training.step - epoch * steps, sends = first > departure ? first : departure;
-  if (first == 0) t->epoch_loss = 0, t->epoch_rows = 0;
   agd_trainer_prepare(t, first * t->config.accumulate);
   t->last_look = agd_clock();
   for (uint64_t s = first; s < steps; s++) {
@@ -225,9 +222,11 @@ static void train_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_status
     const uint64_t looked = t->window_count;
     if (last || due || looked >= t->pace) share_losses(t, s, run, st);
     if (st->code == AGD_EDIVERGED) break;
-    const uint64_t every = t->config.check_every;
-    if (is_due(every, t->training.step) && agd_replicas_check(t->comm, t->model, t->training.step, st) != AGD_OK) break;
-    agd_progress_step(t->meter, t->epoch_rows > 0 ? t->epoch_loss / (double)t->epoch_rows : NAN);
+    if (is_due(t->config.check_every, t->training.step) &&
+        agd_replicas_check(t->comm, t->model, t->training.step, st) != AGD_OK)
+      break;
+    agd_progress_step(t->meter,
+                      t->training.epoch_rows > 0 ? t->training.epoch_loss / (double)t->training.epoch_rows : NAN);
     if (last || (t->window_count == 0 && look_around(t, looked, due, run, st) != AGD_OK)) break;
   }
 }
@@ -253,17 +252,16 @@ static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_stat
   if (st->code != AGD_EDIVERGED && !weights_are_finite(t->model))
     agd_fail(st, AGD_EDIVERGED, "the training diverged: a weight is no finite number any more after step %llu",
              (unsigned long long)t->training.step);
-  const bool diverged = st->code == AGD_EDIVERGED, whole = !diverged && t->epoch_rows == t->plan.rows;
+  const bool diverged = st->code == AGD_EDIVERGED, whole = !diverged && t->training.epoch_rows == t->plan.rows;
   if (whole) t->training.epoch = epoch + 1;
-  t->training.epoch_loss = whole ? 0 : t->epoch_loss;
-  t->training.epoch_rows = whole ? 0 : t->epoch_rows;
   if (!diverged && t->config.recalibrate == AGD_RECALIBRATE_EVAL) AGD_TRY(agd_trainer_recalibrate(t, st));
   agd_epoch_metrics metrics = {.epoch = epoch + 1, .step = t->training.step};
   agd_epoch_details details = {0};
-  metrics.loss = t->epoch_loss / (double)t->epoch_rows;
+  metrics.loss = t->training.epoch_loss / (double)t->training.epoch_rows;
   agd_watchdog_beat(t->watchdog, t->training.step, "the validation");
   metrics.val_loss = diverged ? NAN : validate(t);
-  t->rows_trained += t->epoch_rows;
+  t->rows_trained += t->training.epoch_rows;
+  if (whole) t->training.epoch_loss = 0, t->training.epoch_rows = 0;
   const saves due = {.checkpoint = whole && is_due(t->config.checkpoint_every_epochs, t->training.epoch),
                      .best = !diverged && agd_trainer_take_best(t, &metrics) && t->config.checkpoint_best};
   if (due.checkpoint || due.best) collect_slots(t);

@@ -47,10 +47,10 @@ struct agd_trainer {
   agd_rows validation;    /* this rank's validation rows, in file order */
   agd_training training;  /* what a checkpoint tells: counters, names, standardisation, history */
 
-  uint64_t validation_rows, fingerprint; /* of all ranks; of the rows read by this one */
-  size_t piece_count;                    /* pieces of the validation rows */
-  double *piece_losses;                  /* [piece_count] */
-  agd_meter *meter;                      /* on rank 0, while it runs */
+  uint64_t fingerprint; /* of the rows read by this rank */
+  size_t piece_count;   /* pieces of the validation rows */
+  double *piece_losses; /* [piece_count] */
+  agd_meter *meter;     /* on rank 0, while it runs */
 
   agd_real *accumulated; /* [weight_count]: gradients of the step's batches so far; NULL without
                             train.accumulate */
@@ -64,8 +64,6 @@ struct agd_trainer {
   double *
       window; /* [this rank's lanes, LOSS_WINDOW] summed losses of the last steps, of this rank until they are shared */
   size_t window_count;
-  double epoch_loss;   /* sum over the rows of the epoch so far, over all ranks */
-  uint64_t epoch_rows; /* rows of that sum */
 
   uint64_t pace;          /* steps from one look to the next, 1 to LOSS_WINDOW; equal on all ranks */
   double last_look;       /* when */
@@ -99,7 +97,7 @@ static inline bool agd_trainer_stops_early(const agd_trainer *trainer, uint64_t 
 /* Whether an epoch is the best so far, by what was held out or, when nothing was, by the loss; then it is kept in mind.
  * The same on all ranks. A loss that is no number is never better. */
 static inline bool agd_trainer_take_best(agd_trainer *trainer, const agd_epoch_metrics *metrics) {
-  const double loss = trainer->validation_rows > 0 ? metrics->val_loss : metrics->loss;
+  const double loss = trainer->piece_count > 0 ? metrics->val_loss : metrics->loss;
   if (!(loss < trainer->best_loss)) return false;
   trainer->best_loss = loss;
   trainer->best_epoch = metrics->epoch;

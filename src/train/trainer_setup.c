@@ -217,7 +217,6 @@ static agd_code fill(agd_trainer *t, agd_dataset *data, const char *resume, agd_
   plan_steps(t, data);
   AGD_TRY(create_model(t, data, st));
   AGD_TRY(describe_training(t, data, st));
-  t->validation_rows = data->rows - t->plan.rows;
   AGD_TRY(agd_trainer_restore(t, resume, st));
   agd_rows blocks = {0};
   agd_code code = t->config.data_split == AGD_SPLIT_RANDOM ? read_random_split(t, data, &blocks, st)

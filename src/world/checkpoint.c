@@ -313,19 +313,24 @@ static agd_code join(const char *folder, const char *name, char *path, size_t si
   return AGD_OK;
 }
 
+/* Removes entries [first, end) and releases the list. */
+static agd_code remove_entries(const char *folder, entries *found, size_t first, size_t end, agd_status *st) {
+  agd_code code = AGD_OK;
+  for (size_t i = first; i < end && code == AGD_OK; i++) {
+    char path[PATH_SIZE];
+    code = join(folder, found->list[i].name, path, sizeof path, st);
+    if (code == AGD_OK && unlink(path) != 0 && errno != ENOENT)
+      code = io_failure(st, "remove the old checkpoint", path, errno);
+  }
+  free(found->list);
+  return code;
+}
+
 agd_code agd_checkpoints_prune(const char *folder, size_t keep, agd_status *st) {
   if (keep == 0) return AGD_OK;
   entries found;
   AGD_TRY(list_checkpoints(folder, &found, st));
-  agd_code code = AGD_OK;
-  for (size_t i = keep; i < found.count && code == AGD_OK; i++) {
-    char path[PATH_SIZE];
-    code = join(folder, found.list[i].name, path, sizeof path, st);
-    if (code == AGD_OK && unlink(path) != 0 && errno != ENOENT)
-      code = io_failure(st, "remove the old checkpoint", path, errno);
-  }
-  free(found.list);
-  return code;
+  return remove_entries(folder, &found, keep, found.count, st);
 }
 
 /* Whether a checkpoint can be used; if not, says why through note. */
@@ -358,16 +363,10 @@ agd_code agd_checkpoints_newest(const char *folder, char *path, size_t size, voi
 
 agd_code agd_checkpoints_remove_after(const char *folder, uint64_t step, agd_status *st) {
   entries found;
+  size_t later = 0;
   AGD_TRY(list_checkpoints(folder, &found, st));
-  agd_code code = AGD_OK;
-  for (size_t i = 0; i < found.count && found.list[i].step > step && code == AGD_OK; i++) {
-    char path[PATH_SIZE];
-    code = join(folder, found.list[i].name, path, sizeof path, st);
-    if (code == AGD_OK && unlink(path) != 0 && errno != ENOENT)
-      code = io_failure(st, "remove the checkpoint", path, errno);
-  }
-  free(found.list);
-  return code;
+  while (later < found.count && found.list[later].step > step) later++;
+  return remove_entries(folder, &found, 0, later, st);
 }
 
 size_t agd_checkpoints_count(const char *folder) {

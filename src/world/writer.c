@@ -46,15 +46,14 @@ agd_code agd_writer_finish(agd_writer *writer, bool wait, agd_status *st) {
   return writer->outcome.code == AGD_OK ? AGD_OK : agd_fail(st, writer->outcome.code, "%s", writer->outcome.message);
 }
 
-agd_code agd_writer_start(agd_writer *writer, const agd_write_job *job, agd_status *st) {
-  const agd_code before = agd_writer_finish(writer, true, st);
+void agd_writer_start(agd_writer *writer, const agd_write_job *job) {
+  AGD_REQUIRE(!writer->pending);
   writer->job = *job;
   writer->outcome = (agd_status){0};
   atomic_store(&writer->done, false);
   writer->pending = true;
   writer->threaded = pthread_create(&writer->thread, NULL, work, writer) == 0;
   if (!writer->threaded) work(writer);
-  return before;
 }
 
 void agd_writer_destroy(agd_writer **writer) {
