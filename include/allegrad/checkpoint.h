@@ -24,10 +24,14 @@ typedef enum agd_trailer_state {
 } agd_trailer_state;
 
 /** Writes content to `path`, with or without a trailer: temporary name in the same folder, write, fsync, read back and
- * compare the digest, rename, fsync of the folder. On failure the temporary file is removed and an old `path` stays as
+ * compare, rename, fsync of the folder. On failure the temporary file is removed and an old `path` stays as
  * it was. A path that is a folder, a symbolic link or a device is refused.
  * @return AGD_OK or AGD_EDATA with the path and the system's reason (disk full, permission, ...) */
 agd_code agd_file_replace(const char *path, const void *content, size_t size, bool trailer, agd_status *st);
+
+/** The same for `count` files of one content, in their order; the first failure ends it. */
+agd_code agd_files_replace(const char *const *paths, size_t count, const void *content, size_t size, bool trailer,
+                           agd_status *st);
 
 /** Reads a whole regular file into memory and looks at its trailer.
  * @param content  receives the file's bytes (without a valid trailer), owned by the caller, agd_release

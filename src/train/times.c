@@ -98,4 +98,8 @@ void agd_trainer_print_times(agd_trainer *t, FILE *out) {
   for (size_t i = 0; i < TOLD; i++) print_figure(out, names[i], t->told + i, AGD_TIMES_TOLD, ranks, total, "s ");
   print_figure(out, "before: start, reading, first rows", t->told + start_up, AGD_TIMES_TOLD, ranks, 0, "s ");
   print_figure(out, "memory at its highest", t->told + memory, AGD_TIMES_TOLD, ranks, 0, "MB");
+  const agd_write_costs *w = &t->write_costs;
+  if (w->count > 0)
+    fprintf(out, "checkpoints: %zu; each took %.3f ms between steps and %.3f ms of a core beside them\n", w->count,
+            1e3 * w->copies / (double)w->count, 1e3 * w->core / (double)w->count);
 }

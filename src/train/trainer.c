@@ -149,18 +149,21 @@ static agd_code finish_writes(const agd_trainer *t, bool wait, agd_status *st) {
 
 static agd_code sync_logs(void *run, agd_status *st) { return agd_run_sync(run, st); }
 
-/* Takes one image of the training for the files that are due; they are written while it goes on. On rank 0. */
+/* Takes one copy of the training for the files that are due; they are written while it goes on. On rank 0. */
 static agd_code save_weights(agd_trainer *t, agd_run *run, saves due, agd_status *st) {
-  agd_write_job job = {.keep = t->config.checkpoint_keep, .before = sync_logs, .context = run};
+  agd_write_job job = {.model = t->model,
+                       .optimizer = t->optimizer,
+                       .training = &t->training,
+                       .keep = t->config.checkpoint_keep,
+                       .before = sync_logs,
+                       .context = run};
   agd_status failed = {0};
   if (!due.checkpoint && !due.best) return AGD_OK;
   AGD_TRY(agd_run_flush_steps(run, st));
-  AGD_TRY(finish_writes(t, true, st)); /* also: one image at a time */
-  const agd_code code = agd_weights_image(t->model, t->optimizer, &t->training, &job.image, &job.size, &failed);
+  AGD_TRY(finish_writes(t, true, st)); /* also: one copy at a time */
   if (due.best) agd_run_best_path(run, job.best, sizeof job.best);
   if (due.checkpoint) agd_run_checkpoint_path(run, t->training.step, job.checkpoint, sizeof job.checkpoint);
-  if (code == AGD_OK) agd_writer_start(t->writer, &job);
-  return judge_write(t, code, &failed, st);
+  return judge_write(t, agd_writer_start(t->writer, &job, &failed), &failed, st);
 }
 
 /* Writes a checkpoint in the middle of an epoch. Collective; the outcome is agreed. */
@@ -292,7 +295,7 @@ static agd_code run_epochs(agd_trainer *t, agd_run *run, agd_status *st) {
                          .steps_done = t->training.step,
                          .rows = t->plan.rows};
   if (t->comm->rank == 0 && agd_progress_start(t->config.progress, &plan, &t->meter, st) == AGD_OK)
-    agd_writer_create(&t->writer, st);
+    agd_writer_create(t->model, t->optimizer, &t->writer, st);
   agd_code code = agd_comm_agree(t->comm, st);
   if (code == AGD_OK) code = agd_watchdog_start(t->comm, t->config.timeout, &t->watchdog, st);
   agd_reduce_watch(t->reduce, t->watchdog);
@@ -304,6 +307,7 @@ static agd_code run_epochs(agd_trainer *t, agd_run *run, agd_status *st) {
   }
   agd_reduce_watch(t->reduce, NULL);
   if (st->code == AGD_OK) finish_writes(t, true, st);
+  t->write_costs = agd_writer_costs(t->writer);
   agd_writer_destroy(&t->writer);
   agd_progress_end(&t->meter);
   if (code == AGD_OK) code = agd_comm_agree(t->comm, st);

@@ -65,14 +65,15 @@ struct agd_trainer {
       window; /* [this rank's lanes, LOSS_WINDOW] summed losses of the last steps, of this rank until they are shared */
   size_t window_count;
 
-  uint64_t pace;          /* steps from one look to the next, 1 to LOSS_WINDOW; equal on all ranks */
-  double last_look;       /* when */
-  double created;         /* when the trainer was: train.max_seconds */
-  double last_save;       /* when a checkpoint was begun: checkpoint.every_minutes */
-  agd_watchdog *watchdog; /* while it runs */
-  agd_writer *writer;     /* on rank 0, while it runs */
-  char note[512];         /* what a resumed training differs in from the one that was left */
-  uint64_t resumed_at;    /* step; 0: begun anew */
+  uint64_t pace;               /* steps from one look to the next, 1 to LOSS_WINDOW; equal on all ranks */
+  double last_look;            /* when */
+  double created;              /* when the trainer was: train.max_seconds */
+  double last_save;            /* when a checkpoint was begun: checkpoint.every_minutes */
+  agd_watchdog *watchdog;      /* while it runs */
+  agd_writer *writer;          /* on rank 0, while it runs */
+  agd_write_costs write_costs; /* of rank 0, once it has run */
+  char note[512];              /* what a resumed training differs in from the one that was left */
+  uint64_t resumed_at;         /* step; 0: begun anew */
 
   double best_loss; /* lowest val_loss so far; loss, when nothing is held out */
   uint64_t best_epoch;

@@ -184,22 +184,33 @@ static int open_temporary(const char *path, char name[PATH_SIZE]) {
 typedef struct image {
   const void *content;
   size_t size;
-  unsigned char digest[DIGEST]; /* of content */
   unsigned char trailer[AGD_TRAILER_SIZE];
   size_t tail; /* bytes of the trailer to write: all or none */
 } image;
 
-/* Compares what is on the disk with what was meant to be written. */
+/* Compares a part of a file with what was meant to be written there. */
+static agd_code compare_back(int fd, const char *path, const void *meant, size_t size, off_t offset, void *piece,
+                             agd_status *st) {
+  for (size_t done = 0; done < size;) {
+    const size_t part = size - done < PIECE ? size - done : PIECE;
+    const int error = read_at(fd, piece, part, offset + (off_t)done);
+    if (error != 0) return io_failure(st, "read back", path, error);
+    if (memcmp(piece, (const char *)meant + done, part) != 0)
+      return agd_fail(st, AGD_EDATA, "the disk returned other bytes than were written to %s", path);
+    done += part;
+  }
+  return AGD_OK;
+}
+
 static agd_code read_back(int fd, const char *path, const image *meant, agd_status *st) {
-  unsigned char digest[DIGEST], trailer[AGD_TRAILER_SIZE];
+  void *piece;
+  AGD_TRY(agd_allocate(PIECE, 1, "a piece of a file", &piece, st));
   /* Asks the kernel to forget its copy, so that the disk is read. */
   posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-  AGD_TRY(digest_of_file(fd, path, meant->size, digest, st));
-  const int error = read_at(fd, trailer, meant->tail, (off_t)meant->size);
-  if (error != 0) return io_failure(st, "read back", path, error);
-  if (memcmp(digest, meant->digest, DIGEST) != 0 || memcmp(trailer, meant->trailer, meant->tail) != 0)
-    return agd_fail(st, AGD_EDATA, "the disk returned other bytes than were written to %s", path);
-  return AGD_OK;
+  agd_code code = compare_back(fd, path, meant->content, meant->size, 0, piece, st);
+  if (code == AGD_OK) code = compare_back(fd, path, meant->trailer, meant->tail, (off_t)meant->size, piece, st);
+  agd_release(&piece);
+  return code;
 }
 
 /* write, fsync, read back, close. A failed fsync is final: a second one would report success for lost pages. */
@@ -238,21 +249,35 @@ static agd_code refuse_special(const char *path, agd_status *st) {
   return agd_fail(st, AGD_EDATA, "cannot write %s: it is %s; name a file", path, what);
 }
 
-agd_code agd_file_replace(const char *path, const void *content, size_t size, bool trailer, agd_status *st) {
+static agd_code replace(const char *path, const image *meant, agd_status *st) {
   char temporary[PATH_SIZE];
-  image meant = {.content = content, .size = size, .tail = trailer ? AGD_TRAILER_SIZE : 0};
-  AGD_TRY(agd_sha256(content, size, meant.digest, st));
-  trailer_build(meant.trailer, size, meant.digest);
   AGD_TRY(refuse_special(path, st));
   const int fd = open_temporary(path, temporary);
   if (fd < 0) return io_failure(st, "write", path, errno);
-  agd_code code = fill(fd, path, &meant, st);
+  agd_code code = fill(fd, path, meant, st);
   if (code == AGD_OK && rename(temporary, path) != 0) code = io_failure(st, "write", path, errno);
   if (code != AGD_OK) {
     unlink(temporary);
     return code;
   }
   return sync_folder(path, st);
+}
+
+agd_code agd_files_replace(const char *const *paths, size_t count, const void *content, size_t size, bool trailer,
+                           agd_status *st) {
+  image meant = {.content = content, .size = size};
+  if (trailer) {
+    unsigned char digest[DIGEST];
+    AGD_TRY(agd_sha256(content, size, digest, st));
+    trailer_build(meant.trailer, size, digest);
+    meant.tail = sizeof meant.trailer;
+  }
+  for (size_t i = 0; i < count; i++) AGD_TRY(replace(paths[i], &meant, st));
+  return AGD_OK;
+}
+
+agd_code agd_file_replace(const char *path, const void *content, size_t size, bool trailer, agd_status *st) {
+  return agd_files_replace(&path, 1, content, size, trailer, st);
 }
 
 /* A checkpoint in a folder: its number and name. */

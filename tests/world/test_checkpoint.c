@@ -233,7 +233,7 @@ static void test_failing_calls(void **state) {
                {'w', 0, EINTR, NULL, "wwwspprs"},
                {'s', 0, EIO, "Input/output error", "wws"}, /* a second fsync would lie */
                {'p', 0, EIO, "Input/output error", "wwsp"},
-               {'p', 0, 0, "other bytes", "wwspp"},
+               {'p', 0, 0, "other bytes", "wwsp"},
                {'p', 1, 0, "other bytes", "wwspp"},
                {'r', 0, EACCES, "Permission denied", "wwsppr"}};
   char path[TEMPORARY_SIZE];
