@@ -1,7 +1,9 @@
 #!/bin/bash
-# What genuine Keras and TensorBoard make of our files: tests/keras.sh [BUILD_FOLDER [REFERENCE_FOLDER]]
-# Trains the golden cases at 2 ranks, loads their final weights into Keras and their events into TensorBoard; and computes
-# the traces that they are held to once more, and those of REFERENCE_FOLDER (default: ../shared/reference, if it is there).
+# What genuine Keras, TensorBoard and onnxruntime make of our files: tests/keras.sh [BUILD_FOLDER [REFERENCE_FOLDER]]
+# Trains the golden cases at 2 ranks, loads their final weights and their exported models into Keras, the ONNX ones into
+# onnxruntime and their events into TensorBoard; lets Keras go on with a training of ours and goes on with Keras'; and
+# computes the traces that they are held to once more, and those of REFERENCE_FOLDER (default: ../shared/reference, if it
+# is there).
 # Python packages are installed by pip into BUILD_FOLDER/keras-venv.
 set -euo pipefail
 SOURCE=$(cd "$(dirname "$0")/.." && pwd)
@@ -34,6 +36,23 @@ train_and_check() {
   (cd "$folder" && "${launcher[@]}" -n 2 "$BUILD/allegrad" train case.yaml --run "$run" --set log.tensorboard=true "${@:3}") >"$work/log"
   "$BUILD/allegrad" predict "$run" --data "$folder/data.h5" --out "$run/predictions.csv" >"$work/log"
   check "$python" "$SOURCE/tests/keras/check_weights.py" "$run" "$folder/data.h5" "$run/predictions.csv"
+  "$BUILD/allegrad" export "$run" --out "$run/model.keras" >"$work/log"
+  "$BUILD/allegrad" export "$run" --out "$run/model.onnx" >"$work/log"
+  "$BUILD/allegrad" export "$run" --out "$run/folded.onnx" --fold >"$work/log"
+  check "$python" "$SOURCE/tests/keras/check_export.py" "$run" "$folder/data.h5" "$run/predictions.csv" \
+    "$run/model.keras" "$run/model.onnx" "$run/folded.onnx"
+}
+# Two epochs of ours, one of Keras, one of ours: as good as four of ours. go_on <golden case> <batch>
+go_on() {
+  local folder=$SOURCE/tests/golden/$1 run=$work/$1-go-on
+  cd "$folder"
+  "${launcher[@]}" -n 2 "$BUILD/allegrad" train case.yaml --run "$run/through" --set train.epochs=4 >"$work/log"
+  "${launcher[@]}" -n 2 "$BUILD/allegrad" train case.yaml --run "$run/ours" --set train.epochs=2 >"$work/log"
+  "$BUILD/allegrad" export "$run/ours" --out "$run/ours.keras" >"$work/log"
+  "$python" "$SOURCE/tests/keras/train_on.py" "$run/ours.keras" data.h5 "$2" "$run/keras.weights.h5"
+  "${launcher[@]}" -n 2 "$BUILD/allegrad" train case.yaml --run "$run/again" --set train.epochs=1 \
+    --set model.init_weights="$run/keras.weights.h5" --set train.init_optimizer=true >"$work/log"
+  "$python" "$SOURCE/tests/keras/compare_weights.py" "$run/through/final.weights.h5" "$run/again/final.weights.h5"
 }
 for folder in "$SOURCE"/tests/golden/*/; do
   name=$(basename "$folder")
@@ -41,4 +60,8 @@ for folder in "$SOURCE"/tests/golden/*/; do
 done
 train_and_check bn-adam dropout --set model.dropout=0.25
 check "$python" "$SOURCE/tests/keras/check_events.py" "${runs[@]}"
+for case in "bn-adam 50" "tanh-nesterov 37"; do
+  # shellcheck disable=SC2086 # two words
+  check go_on $case
+done
 ((failures == 0))

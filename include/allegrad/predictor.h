@@ -39,6 +39,12 @@ size_t agd_predictor_outputs(const agd_predictor *predictor);
 const agd_names *agd_predictor_x_names(const agd_predictor *predictor);
 const agd_names *agd_predictor_y_names(const agd_predictor *predictor);
 
+/** The model itself, and the mean and standard deviation of each input (NULL for both when it takes raw rows).
+ * Borrowed. */
+const agd_model *agd_predictor_model(const agd_predictor *predictor);
+const double *agd_predictor_x_mean(const agd_predictor *predictor);
+const double *agd_predictor_x_sd(const agd_predictor *predictor);
+
 /** The effective job file (text) that the model was trained with; NULL for a foreign file. Borrowed. */
 const char *agd_predictor_job(const agd_predictor *predictor);
 

@@ -26,6 +26,6 @@ typedef struct agd_command {
 } agd_command;
 
 extern const agd_command agd_command_train, agd_command_eval, agd_command_predict, agd_command_import, agd_command_info,
-    agd_command_compare;
+    agd_command_compare, agd_command_export;
 
 #endif

@@ -58,11 +58,16 @@ static agd_code open_predictor(const char *path, const char *job_file, agd_confi
   return AGD_OK;
 }
 
+agd_code agd_input_open(const agd_arguments *arguments, char path[AGD_PATH_MAX], agd_config *job, agd_predictor **out,
+                        agd_status *st) {
+  AGD_TRY(agd_run_weights_path(arguments->positional.word[0], path, AGD_PATH_MAX, agd_warn, st));
+  return open_predictor(path, agd_arguments_value(arguments, "job"), job, out, st);
+}
+
 static agd_code open_model(const agd_arguments *arguments, agd_input *in, agd_status *st) {
   char path[AGD_PATH_MAX];
   agd_config job;
-  AGD_TRY(agd_run_weights_path(arguments->positional.word[0], path, sizeof path, agd_warn, st));
-  AGD_TRY(open_predictor(path, agd_arguments_value(arguments, "job"), &job, &in->predictor, st));
+  AGD_TRY(agd_input_open(arguments, path, &job, &in->predictor, st));
   memcpy(in->data_x, job.data_x, sizeof in->data_x);
   memcpy(in->data_y, job.data_y, sizeof in->data_y);
   const agd_predictor *p = in->predictor;

@@ -26,8 +26,15 @@ typedef struct agd_input {
 #define AGD_INPUT_OPTION_JOB                                                                                           \
   { "job", "JOB.yaml", AGD_OPTION_ONCE, false, "job of a weights file that allegrad did not write" }
 
-/** Opens the model that the only positional argument (a run folder or a weights file) and --job name, and reads the
- * rows of --data.
+/** Opens the model that the only positional argument (a run folder or a weights file) and --job name.
+ * @param path  receives the weights file's
+ * @param job   receives the model's own job, or --job's
+ * @param out   release with agd_predictor_close; NULL on failure
+ * @return AGD_OK, AGD_EUSAGE (job file; a foreign weights file without one), AGD_EDATA */
+agd_code agd_input_open(const agd_arguments *arguments, char path[AGD_PATH_MAX], agd_config *job, agd_predictor **out,
+                        agd_status *st);
+
+/** Opens the model, as agd_input_open does, and reads the rows of --data.
  *
  * Columns are found by name where both sides have names: an HDF5 file or a CSV may hold others and in another order.
  * Rows for a model without names, and an HDF5 file without names, are taken column by column.

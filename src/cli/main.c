@@ -10,13 +10,9 @@
 #include "allegrad/signals.h"
 #include "command.h"
 
-static const agd_command *const COMMANDS[] = {&agd_command_train,
-                                              &agd_command_eval,
-                                              &agd_command_predict,
-                                              &agd_command_import,
-                                              &agd_command_info,
-                                              &agd_command_compare,
-                                              NULL};
+static const agd_command *const COMMANDS[] = {
+    &agd_command_train,  &agd_command_eval, &agd_command_predict, &agd_command_export,
+    &agd_command_import, &agd_command_info, &agd_command_compare, NULL};
 
 static const agd_command *find_command(const char *name) {
   const agd_command *const *at = COMMANDS;
@@ -39,6 +35,7 @@ static void print_help(const agd_command *none, FILE *out) {
         "  allegrad import houses.csv --target price --out houses.h5\n"
         "  mpirun -n 4 allegrad train job.yaml --run run/houses\n"
         "  allegrad predict run/houses --data new.csv --out prices.csv\n"
+        "  allegrad export run/houses --out houses.onnx\n"
         "  allegrad compare run/houses run/plain --out curves.png\n",
         out);
 }

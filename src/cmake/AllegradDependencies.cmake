@@ -34,6 +34,8 @@ if(NOT PROTOC_C)
   message(FATAL_ERROR "protoc-c was not found. Debian: apt-get install protobuf-c-compiler")
 endif()
 allegrad_pkg(ISAL libisal libisal-dev)
+allegrad_pkg(ZIP libzip libzip-dev)
+allegrad_pkg(JANSSON jansson libjansson-dev)
 allegrad_lib(csv csv.h csv libcsv-dev)
 
 # Optional, for the benchmark. Static in Debian; its own BLAS calls are OpenBLAS's.

@@ -2,7 +2,7 @@
 install(TARGETS allegrad allegrad_program)
 install(DIRECTORY include/allegrad DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 
-set(ALLEGRAD_PC_REQUIRES "openblas libfyaml libcrypto libprotobuf-c libisal")
+set(ALLEGRAD_PC_REQUIRES "openblas libfyaml libcrypto libprotobuf-c libisal libzip jansson")
 set(ALLEGRAD_PC_LIBS ${csv_LIBRARY} ${MPI_C_LIBRARIES} -lm)
 set(ALLEGRAD_PC_CFLAGS ${MPI_C_INCLUDE_DIRS})
 list(TRANSFORM ALLEGRAD_PC_CFLAGS PREPEND -I)

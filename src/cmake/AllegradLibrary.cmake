@@ -8,7 +8,7 @@ function(allegrad_add_library name definition)
   target_compile_definitions(${name} PUBLIC ${definition})
   target_link_libraries(${name} PRIVATE allegrad_compiler
     PUBLIC MPI::MPI_C allegrad::HDF5 PkgConfig::OPENBLAS PkgConfig::FYAML PkgConfig::CRYPTO PkgConfig::PROTOBUF_C
-           PkgConfig::ISAL allegrad::csv m)
+           PkgConfig::ISAL PkgConfig::ZIP PkgConfig::JANSSON allegrad::csv m)
 endfunction()
 
 # The tuned kernels, one file for each instruction set. No contraction to fused multiply-adds: all sets give the same

@@ -63,6 +63,10 @@ size_t agd_predictor_outputs(const agd_predictor *predictor) { return predictor-
 const agd_names *agd_predictor_x_names(const agd_predictor *predictor) { return &predictor->training.x_names; }
 const agd_names *agd_predictor_y_names(const agd_predictor *predictor) { return &predictor->training.y_names; }
 
+const agd_model *agd_predictor_model(const agd_predictor *predictor) { return predictor->model; }
+const double *agd_predictor_x_mean(const agd_predictor *predictor) { return predictor->training.x_mean; }
+const double *agd_predictor_x_sd(const agd_predictor *predictor) { return predictor->training.x_sd; }
+
 const char *agd_predictor_job(const agd_predictor *predictor) { return predictor->training.config; }
 
 /* A ReLU may turn a NaN into 0 and so into a prediction that looks sound. */

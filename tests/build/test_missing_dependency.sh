@@ -52,6 +52,8 @@ without_module libfyaml-dev libfyaml
 without_module libssl-dev libcrypto
 without_module libprotobuf-c-dev libprotobuf-c
 without_module libisal-dev libisal
+without_module libzip-dev libzip
+without_module libjansson-dev jansson
 without_module libcmocka-dev cmocka
 
 # Without Debian's pkg-config modules, HDF5 is what h5pcc says: that of Open MPI, where both are installed.

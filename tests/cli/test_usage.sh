@@ -8,7 +8,7 @@ cd "$work" || exit 1
 # Help and version: on standard output, once, also under mpirun.
 for ranks in 1 3; do
   run 0 $ranks --help
-  for command in train eval predict import info compare; do out "^  $command "; done
+  for command in train eval predict export import info compare; do out "^  $command "; done
   (($(grep -c '^Usage: allegrad COMMAND' out) == 1)) || fail "the help was not printed once"
   run 0 $ranks --version
   out '^allegrad [0-9]+\.[0-9]+\.[0-9]+$'
@@ -18,7 +18,7 @@ for ranks in 1 3; do
   out '^(baseline|avx2|avx512) kernels$'
   (($(grep -c '^HDF5 ' out) == 1)) || fail "the version was not printed once"
 done
-for command in train eval predict import info compare; do
+for command in train eval predict export import info compare; do
   run 0 1 $command --help
   out "^Usage: allegrad $command "
   out '^Examples:'
@@ -57,6 +57,9 @@ usage '--run needs a DIR before --set' train job.yaml --run --set train.epochs=1
 usage '--run has an empty DIR' train job.yaml --run ''
 usage '--run has an empty DIR' train job.yaml --run=
 usage 'given twice: --run' train job.yaml --run a --run b
+usage 'missing: --out' export folder
+usage '--out must end in .keras or .onnx, not be model.h5' export folder --out model.h5
+usage '--fold is for an ONNX file, not for model.keras' export folder --out model.keras --fold
 usage 'missing: --data' eval folder
 usage 'missing: --data' predict folder --out p.csv
 usage 'missing: --out' predict folder --data d.csv
