@@ -55,7 +55,8 @@ const char *agd_comm_describe(char *text, size_t size);
 long agd_comm_launched_rank(void);
 
 /** Agrees on an outcome: if any rank's status failed, all ranks return the code of the lowest failing rank, and every
- * rank's status holds its code and message. Collective on comm; one small allreduce when all is well.
+ * rank's status holds its code and message, which names the rank unless that is rank 0. Collective on comm; one small
+ * allreduce when all is well.
  * @param st  in: this rank's outcome (AGD_OK or failed); out: the agreed one */
 agd_code agd_comm_agree(const agd_comm *comm, agd_status *st);
 

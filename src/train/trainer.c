@@ -315,8 +315,15 @@ static agd_code run_epochs(agd_trainer *t, agd_run *run, agd_status *st) {
   return code;
 }
 
+/* What failed between two steps says after which. */
+static agd_code name_step(const agd_trainer *t, agd_status *st) {
+  const agd_status failed = *st;
+  if (failed.code != AGD_EDATA) return failed.code;
+  return agd_fail(st, failed.code, "%s (after step %llu)", failed.message, (unsigned long long)t->training.step);
+}
+
 agd_code agd_trainer_run(agd_trainer *t, agd_run *run, agd_status *st) {
-  AGD_TRY(run_epochs(t, run, st));
+  if (run_epochs(t, run, st) != AGD_OK) return name_step(t, st);
   if (t->config.recalibrate == AGD_RECALIBRATE_END) AGD_TRY(agd_trainer_recalibrate(t, st));
   collect_slots(t);
   if (run != NULL) {

@@ -96,9 +96,15 @@ long agd_comm_launched_rank(void) {
 }
 
 agd_code agd_comm_agree(const agd_comm *comm, agd_status *st) {
-  int mine = st->code == AGD_OK ? comm->size : comm->rank, first = 0;
+  const int mine = st->code != AGD_OK ? comm->rank : comm->size;
+  int first = 0;
   MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, comm->mpi);
   if (first == comm->size) return AGD_OK;
+  if (first > 0 && comm->rank == first) { /* rank 0 fails for all: of files, of what is equal everywhere */
+    char name[32];
+    snprintf(name, sizeof name, "rank %d", first);
+    agd_fail_prefix(st, name);
+  }
   MPI_Bcast(st, (int)sizeof *st, MPI_BYTE, first, comm->mpi);
   return st->code;
 }
