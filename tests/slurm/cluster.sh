@@ -17,10 +17,19 @@ cluster_enter() {
   exec unshare --net --mount --uts --ipc --pid --fork --kill-child --mount-proc "$0" "$@"
 }
 
+wait_for() { # wait_for <seconds> <command>...: until it succeeds
+  local until=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < until)) || { echo "waited in vain for: $*" >&2 && return 1; }
+    sleep 0.2
+  done
+}
+
 on() { # on <host> <command>...
   local host=$1
   shift
-  nsenter --net="$cluster/$host.net" --mount="$cluster/$host.mount" --uts="$cluster/$host.uts" --wd="$PWD" "$@"
+  nsenter --target "$(<"$cluster/$host.pid")" --net --mount --uts --wd="$PWD" "$@"
 }
 
 cluster_hosts() { # cluster_hosts <folder>
@@ -36,19 +45,14 @@ cluster_hosts() { # cluster_hosts <folder>
   ip link add cluster type bridge
   ip addr add 10.9.8.1/24 dev cluster
   ip link set cluster up
-  mkdir "$cluster/handles" # a namespace's handle must lie on a mount that is private
-  mount -t tmpfs tmpfs "$cluster/handles"
-  mount --make-private "$cluster/handles"
   for number in 1 2; do
     host=node$number
-    touch "$cluster/handles/$host".{net,mount,uts}
-    ln -s "handles/$host.net" "$cluster/$host.net"
-    ln -s "handles/$host.mount" "$cluster/$host.mount"
-    ln -s "handles/$host.uts" "$cluster/$host.uts"
-    unshare --net="$cluster/handles/$host.net" --uts="$cluster/handles/$host.uts" --mount="$cluster/handles/$host.mount" \
-      --propagation private bash -c "hostname $host && ip link set lo up && mount -t tmpfs tmpfs /dev/shm &&
-        mount -t tmpfs tmpfs /run/host"
-    ip link add "host$number" type veth peer name eth0 netns "$cluster/$host.net"
+    # A process that sleeps there holds a host's namespaces; its number is the sign that they are ready.
+    unshare --net --uts --mount --propagation private bash -c "hostname $host && ip link set lo up &&
+      mount -t tmpfs tmpfs /dev/shm && mount -t tmpfs tmpfs /run/host &&
+      echo \$\$ >'$cluster/$host.new' && mv '$cluster/$host.new' '$cluster/$host.pid' && exec sleep infinity" &
+    wait_for 10 test -e "$cluster/$host.pid"
+    ip link add "host$number" type veth peer name eth0 netns "$(<"$cluster/$host.pid")"
     ip link set "host$number" master cluster up
     on "$host" ip addr add "10.9.8.1$number/24" dev eth0
     on "$host" ip link set eth0 up
@@ -57,17 +61,8 @@ cluster_hosts() { # cluster_hosts <folder>
 
 cluster_end() {
   [[ -n ${cluster:-} ]] || return 0
+  # shellcheck disable=SC2046 # several processes
   kill $(jobs -p) 2>/dev/null || true
-  umount -l "$cluster/handles" 2>/dev/null || true
-}
-
-wait_for() { # wait_for <seconds> <command>...: until it succeeds
-  local until=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    ((SECONDS < until)) || { echo "waited in vain for: $*" >&2 && return 1; }
-    sleep 0.2
-  done
 }
 
 slurm_is_up() { [[ $(sinfo --noheader --Node --states=idle --format=%N | sort -u | wc -l) == 2 ]]; }
@@ -129,7 +124,6 @@ cluster_cores() { # cluster_cores <host>
   if [[ $1 == node1 ]]; then echo "0-$((half - 1))"; else echo "$((half == $(nproc) ? 0 : half))-$(($(nproc) - 1))"; fi
 }
 
-cluster_slurmd() { # cluster_slurmd <host>: its slurmd, in the background
-  taskset --cpu-list "$(cluster_cores "$1")" nsenter --net="$cluster/$1.net" --mount="$cluster/$1.mount" \
-    --uts="$cluster/$1.uts" slurmd -D >"$cluster/slurmd-$1.out" 2>&1 &
+cluster_slurmd() { # cluster_slurmd <host>: its slurmd, in the background; its number is in /run/slurmd-<host>.pid
+  on "$1" taskset --cpu-list "$(cluster_cores "$1")" slurmd -D >"$cluster/slurmd-$1.out" 2>&1 &
 }
