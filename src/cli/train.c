@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "allegrad/gemm.h"
+#include "allegrad/placement.h"
 #include "allegrad/signals.h"
 #include "allegrad/trainer.h"
 #include "allegrad/weights.h"
@@ -17,7 +18,8 @@ static const agd_option OPTIONS[] = {
     {"resume", NULL, AGD_OPTION_FLAG, false,
      "go on with the run in DIR after its newest checkpoint; without any, begin"},
     {"set", "KEY=VALUE", AGD_OPTION_REPEATED, false, "override a key of the job file, e.g. train.epochs=5"},
-    {"verbose", NULL, AGD_OPTION_FLAG, false, "say where the time went, by kind and rank, and what memory it took"},
+    {"verbose", NULL, AGD_OPTION_FLAG, false,
+     "say where the ranks run, where the time went, by kind and rank, and what memory it took"},
     {0}};
 
 /* Rank 0 reads the job, all ranks get the same bytes. Collective. */
@@ -180,6 +182,7 @@ static agd_code train(const agd_comm *comm, const agd_arguments *arguments, cons
   if (comm->rank == 0) start_run(folder, job, past, &run, st);
   if (agd_comm_agree(comm, st) == AGD_OK) {
     if (comm->rank == 0) announce(comm, job, trainer, past, folder);
+    agd_placement_check(comm, job->data_file, agd_arguments_flag(arguments, "verbose") ? stdout : NULL, agd_warn);
     agd_signals_note_all();
     agd_trainer_run(trainer, run, st);
     if (comm->rank == 0) close_run(trainer, &run, folder, st);
