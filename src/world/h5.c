@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "allegrad/memory.h"
+#include "h5_text.h"
 
 enum { PATH_SIZE = 1024, GROWTH = 1 << 18, RESERVE = 1 << 20 };
 
@@ -391,12 +392,12 @@ agd_code agd_h5_read_numbers(hid_t at, const char *file_name, const char *name, 
 }
 
 static void free_texts(char **texts, size_t count) {
-  for (size_t i = 0; i < count; i++)
-    if (texts[i] != NULL) H5free_memory(texts[i]);
+  for (size_t i = 0; i < count; i++) free(texts[i]);
   free(texts);
 }
 
-/* The texts of an attribute, to be released with free_texts; NULL and a failed status when there are none. */
+/* The texts of an attribute, to be released with free_texts; NULL and a failed status when there are none. A text takes
+ * a reference of 16 bytes at least, so that no more are believed in than the file has room for. */
 static char **read_texts(hid_t at, const char *file_name, const char *name, size_t count, size_t *found,
                          agd_status *st) {
   const hid_t attribute = open_attribute(at, name, H5T_STRING, count, found);
@@ -404,18 +405,15 @@ static char **read_texts(hid_t at, const char *file_name, const char *name, size
     bad_attribute(st, file_name, name);
     return NULL;
   }
-  const hid_t type = text_type();
-  char **texts = calloc(*found + 1, sizeof *texts);
-  if (texts == NULL) {
-    agd_fail(st, AGD_EDATA, "%s: out of memory: the attribute %s", file_name, name);
-  } else if (type < 0 || H5Aread(attribute, type, texts) < 0) {
-    agd_h5_fail(st, file_name, name);
-    free_texts(texts, *found);
-    texts = NULL;
-  }
-  if (type >= 0) H5Tclose(type);
+  const bool possible = *found <= H5Aget_storage_size(attribute) / 16;
+  char **texts = possible ? calloc(*found + 1, sizeof *texts) : NULL;
+  const char *wrong = "is more than memory holds";
+  if (texts != NULL) wrong = agd_h5_text_read(attribute, *found, texts);
   H5Aclose(attribute);
-  return texts;
+  if (wrong == NULL) return texts;
+  agd_fail(st, AGD_EDATA, "%s: the attribute %s %s", file_name, name, wrong);
+  if (texts != NULL) free_texts(texts, *found);
+  return NULL;
 }
 
 agd_code agd_h5_read_text(hid_t at, const char *file_name, const char *name, char **text, agd_status *st) {
@@ -423,9 +421,8 @@ agd_code agd_h5_read_text(hid_t at, const char *file_name, const char *name, cha
   *text = NULL;
   char **texts = read_texts(at, file_name, name, 0, &count, st);
   if (texts == NULL) return AGD_EDATA;
-  *text = strdup(texts[0] != NULL ? texts[0] : "");
-  free_texts(texts, count);
-  if (*text == NULL) return agd_fail(st, AGD_EDATA, "%s: out of memory: the attribute %s", file_name, name);
+  *text = texts[0];
+  free(texts);
   return AGD_OK;
 }
 
@@ -436,8 +433,7 @@ agd_code agd_h5_read_names(hid_t at, const char *file_name, const char *name, ag
   char **texts = read_texts(at, file_name, name, SIZE_MAX, &count, st);
   if (texts == NULL) return AGD_EDATA;
   agd_code code = AGD_OK;
-  for (size_t i = 0; i < count && code == AGD_OK; i++)
-    code = agd_names_add(names, texts[i] != NULL ? texts[i] : "", st);
+  for (size_t i = 0; i < count && code == AGD_OK; i++) code = agd_names_add(names, texts[i], st);
   free_texts(texts, count);
   return code;
 }
