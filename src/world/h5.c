@@ -8,7 +8,7 @@
 #include "allegrad/memory.h"
 #include "h5_text.h"
 
-enum { PATH_SIZE = 1024, GROWTH = 1 << 18, RESERVE = 1 << 20 };
+enum { PATH_SIZE = 1024, GROWTH = 1 << 18, RESERVE = 1 << 20, ELEMENT_MAX = 64 };
 
 /* The innermost entry of HDF5's error stack is the cause; the others tell through which functions it went. */
 static herr_t first_reason(unsigned n, const H5E_error2_t *error, void *reason) {
@@ -231,9 +231,11 @@ static hsize_t least_storage(hid_t creation, hsize_t size) {
 }
 
 /* Where the numbers are stored: NULL when that is acceptable, else what is wrong. */
-static const char *check_storage(hid_t dataset, hsize_t elements, size_t type_size) {
+static const char *check_storage(hid_t file, hid_t dataset, hsize_t elements, size_t type_size) {
   const hid_t creation = H5Dget_create_plist(dataset);
+  hsize_t file_size = 0;
   if (creation < 0) return "has unreadable properties";
+  const hsize_t stored = H5Dget_storage_size(dataset);
   const char *wrong = NULL;
   const H5D_layout_t layout = H5Pget_layout(creation);
   if (layout != H5D_CONTIGUOUS && layout != H5D_CHUNKED && layout != H5D_COMPACT)
@@ -242,26 +244,32 @@ static const char *check_storage(hid_t dataset, hsize_t elements, size_t type_si
     wrong = "keeps its numbers in an external file";
   else if (!filters_built_in(creation))
     wrong = "is compressed by a filter other than deflate, shuffle or fletcher32";
-  else if (elements > 0 && H5Dget_storage_size(dataset) < least_storage(creation, elements * type_size))
+  else if (H5Fget_filesize(file, &file_size) < 0 || stored > file_size)
+    wrong = "claims more bytes than the file has";
+  else if (elements > 0 && stored < least_storage(creation, elements * type_size))
     wrong = "was never filled: fewer bytes are stored than its shape needs";
   H5Pclose(creation);
   return wrong;
 }
 
-/* Element size of IEEE float32 and float64 (or, if asked for, of 32 and 64 bit signed integers) in either byte order,
- * else 0. */
-static size_t number_size(hid_t dataset, H5T_class_t class) {
-  const hid_t floats[] = {H5T_IEEE_F32LE, H5T_IEEE_F32BE, H5T_IEEE_F64LE, H5T_IEEE_F64BE};
-  const hid_t integers[] = {H5T_STD_I32LE, H5T_STD_I32BE, H5T_STD_I64LE, H5T_STD_I64BE};
+/* What the elements of a dataset may be, and what to say of others. */
+typedef struct expectation {
+  const hid_t *types;
+  size_t count;
+  const char *otherwise;
+} expectation;
+
+/* Element size of a dataset of one of the types, else 0. */
+static size_t element_size(hid_t dataset, const expectation *expected) {
   const hid_t type = H5Dget_type(dataset);
   size_t size = 0;
-  for (int i = 0; type >= 0 && i < 4; i++)
-    if (H5Tequal(type, class == H5T_FLOAT ? floats[i] : integers[i]) > 0) size = i < 2 ? 4 : 8;
+  for (size_t i = 0; type >= 0 && i < expected->count && size == 0; i++)
+    if (H5Tequal(type, expected->types[i]) > 0) size = H5Tget_size(type);
   if (type >= 0) H5Tclose(type);
   return size;
 }
 
-/* Rank and extents, if they are such that rows * columns doubles fit memory. */
+/* Rank and extents, if they are such that rows * columns elements, the largest that anybody expects, fit memory. */
 static const char *get_shape(agd_h5_array *array) {
   const hid_t space = H5Dget_space(array->id);
   if (space < 0) return "has an unreadable shape";
@@ -272,14 +280,14 @@ static const char *get_shape(agd_h5_array *array) {
     wrong = "is no vector or matrix";
   else if (array->rank > 0 && H5Sget_simple_extent_dims(space, array->dims, NULL) < 0)
     wrong = "has an unreadable shape";
-  else if (array->dims[1] > 0 && array->dims[0] > SIZE_MAX / 2 / sizeof(double) / array->dims[1])
+  else if (array->dims[1] > 0 && array->dims[0] > SIZE_MAX / 2 / ELEMENT_MAX / array->dims[1])
     wrong = "is larger than memory can address";
   H5Sclose(space);
   return wrong;
 }
 
-static agd_code open_array(hid_t file, const char *file_name, const char *path, H5T_class_t class, agd_h5_array *out,
-                           agd_status *st) {
+static agd_code open_array(hid_t file, const char *file_name, const char *path, const expectation *expected,
+                           agd_h5_array *out, agd_status *st) {
   *out = (agd_h5_array){.id = -1};
   const target found = look_up(file, path);
   if (found == TARGET_LINK)
@@ -290,11 +298,10 @@ static agd_code open_array(hid_t file, const char *file_name, const char *path, 
   const char *wrong = H5Iget_type(out->id) == H5I_DATASET ? NULL : "is a group, not a dataset";
   if (wrong == NULL) wrong = get_shape(out);
   if (wrong == NULL) {
-    out->type_size = number_size(out->id, class);
-    if (out->type_size == 0)
-      wrong = class == H5T_FLOAT ? "holds no float32 or float64 numbers" : "holds no int32 or int64 numbers";
+    out->type_size = element_size(out->id, expected);
+    if (out->type_size == 0) wrong = expected->otherwise;
   }
-  if (wrong == NULL) wrong = check_storage(out->id, out->dims[0] * out->dims[1], out->type_size);
+  if (wrong == NULL) wrong = check_storage(file, out->id, out->dims[0] * out->dims[1], out->type_size);
   if (wrong == NULL) return AGD_OK;
   H5Oclose(out->id);
   out->id = -1;
@@ -302,12 +309,25 @@ static agd_code open_array(hid_t file, const char *file_name, const char *path, 
 }
 
 agd_code agd_h5_open_array(hid_t file, const char *file_name, const char *path, agd_h5_array *out, agd_status *st) {
-  return open_array(file, file_name, path, H5T_FLOAT, out, st);
+  const hid_t types[] = {H5T_IEEE_F32LE, H5T_IEEE_F32BE, H5T_IEEE_F64LE, H5T_IEEE_F64BE};
+  const expectation reals = {types, sizeof types / sizeof *types, "holds no float32 or float64 numbers"};
+  return open_array(file, file_name, path, &reals, out, st);
+}
+
+agd_code agd_h5_open_records(hid_t file, const char *file_name, const char *path, const hid_t *types, size_t count,
+                             agd_h5_array *out, agd_status *st) {
+  const expectation records = {types, count, "holds other records than this version of allegrad reads"};
+  AGD_TRY(open_array(file, file_name, path, &records, out, st));
+  if (out->rank == 1) return AGD_OK;
+  H5Dclose(out->id);
+  return agd_fail(st, AGD_EDATA, "%s: %s is no vector", file_name, path);
 }
 
 agd_code agd_h5_read_integer(hid_t file, const char *file_name, const char *path, int64_t *value, agd_status *st) {
   agd_h5_array array;
-  AGD_TRY(open_array(file, file_name, path, H5T_INTEGER, &array, st));
+  const hid_t types[] = {H5T_STD_I32LE, H5T_STD_I32BE, H5T_STD_I64LE, H5T_STD_I64BE};
+  const expectation integers = {types, sizeof types / sizeof *types, "holds no int32 or int64 numbers"};
+  AGD_TRY(open_array(file, file_name, path, &integers, &array, st));
   agd_code code = AGD_OK;
   if (array.rank != 0)
     code = agd_fail(st, AGD_EDATA, "%s: %s is not a single number", file_name, path);
