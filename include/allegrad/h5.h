@@ -39,6 +39,10 @@ agd_code agd_h5_image_finish(agd_h5_image *image, bool keep, void **bytes, size_
  * AGD_EDATA when they are no HDF5 file or a truncated one. */
 agd_code agd_h5_open_bytes(const char *file_name, const void *bytes, size_t size, hid_t *file, agd_status *st);
 
+/** Refuses a file that HDF5 1.10.8 must not be shown (a damaged one can crash it): to be called before H5Fopen, by one
+ * process. agd_h5_open_bytes does so itself. AGD_EDATA naming the file. */
+agd_code agd_h5_check_file(const char *path, agd_status *st);
+
 /** Creates a group or a contiguous dataset without time stamps; path below `at`, negative on failure. */
 hid_t agd_h5_make_group(hid_t at, const char *path);
 hid_t agd_h5_make_dataset(hid_t at, const char *path, hid_t type, int rank, const hsize_t *dims);

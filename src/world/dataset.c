@@ -106,6 +106,7 @@ static agd_code inspect(agd_dataset *d, agd_status *st) {
   agd_trailer_state state;
   AGD_TRY(agd_file_verify(f->path, &state, st));
   if (state == AGD_TRAILER_BROKEN) return agd_fail(st, AGD_EDATA, "%s is damaged: its checksum does not fit", f->path);
+  AGD_TRY(agd_h5_check_file(f->path, st));
   AGD_TRY(open_file(f->path, NULL, &f->id, st));
   AGD_TRY(open_arrays(d, st));
   AGD_TRY(read_names(d, X, &d->x_names, st));

@@ -1,11 +1,16 @@
 #include "allegrad/h5.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "allegrad/memory.h"
+#include "h5_bytes.h"
 #include "h5_text.h"
 
 enum { PATH_SIZE = 1024, GROWTH = 1 << 18, RESERVE = 1 << 20, ELEMENT_MAX = 64 };
@@ -140,6 +145,8 @@ agd_code agd_h5_open_bytes(const char *file_name, const void *bytes, size_t size
   char name[64];
   unique_name(name, bytes);
   *file = -1;
+  const char *wrong = agd_h5_bytes_check(&(agd_h5_bytes){.memory = bytes, .fd = -1, .size = size});
+  if (wrong != NULL) return agd_fail(st, AGD_EDATA, "%s: is no HDF5 file, or a damaged one (%s)", file_name, wrong);
   const hid_t access = memory_access();
   if (access >= 0 && H5Pset_file_image_callbacks(access, &callbacks) >= 0 &&
       H5Pset_file_image(access, shared, size) >= 0)
@@ -148,6 +155,16 @@ agd_code agd_h5_open_bytes(const char *file_name, const void *bytes, size_t size
   if (*file < 0) code = agd_h5_fail(st, file_name, "is no HDF5 file, or a damaged one");
   if (access >= 0) H5Pclose(access);
   return code;
+}
+
+agd_code agd_h5_check_file(const char *path, agd_status *st) {
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  struct stat info;
+  const char *wrong = "cannot be read";
+  if (fd < 0) return agd_fail(st, AGD_EDATA, "cannot open %s: %s", path, strerror(errno));
+  if (fstat(fd, &info) == 0) wrong = agd_h5_bytes_check(&(agd_h5_bytes){.fd = fd, .size = (uint64_t)info.st_size});
+  close(fd);
+  return wrong == NULL ? AGD_OK : agd_fail(st, AGD_EDATA, "%s: is no HDF5 file, or a damaged one (%s)", path, wrong);
 }
 
 hid_t agd_h5_make_group(hid_t at, const char *path) {
@@ -207,6 +224,7 @@ static bool filters_built_in(hid_t creation) {
 
 bool agd_h5_file_holds(const char *path, const char *object) {
   bool found = false;
+  if (agd_h5_check_file(path, NULL) != AGD_OK) return false;
   H5E_BEGIN_TRY {
     const hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (file >= 0) {

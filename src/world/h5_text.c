@@ -1,11 +1,11 @@
 #include "h5_text.h"
 
-#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "h5_bytes.h"
 
 static const char broken[] = "refers to a damaged heap of texts";
 
@@ -16,47 +16,24 @@ enum { AT_LENGTH = 0, AT_ADDRESS = 4, AT_INDEX = 12, REFERENCE = 16 };
  * own and padded; index 0 is what is free. Lengths have 8 bytes. */
 enum { AT_VERSION = 4, AT_SIZE = 8, HEAD = 16, AT_OBJECT_SIZE = 8, OBJECT_HEAD = 16, ALIGN = 8, HEAP_LEAST = 4096 };
 
-static uint64_t get_le(const unsigned char *from, int bytes) {
-  uint64_t value = 0;
-  for (int i = 0; i < bytes; i++) value |= (uint64_t)from[i] << (8 * i);
-  return value;
-}
-
 /* The bytes of an open file, and the heap that was used last. */
 typedef struct store {
-  const unsigned char *memory; /* NULL: in the file */
-  int fd;
+  agd_h5_bytes bytes;
   uint64_t base; /* of HDF5's addresses */
-  uint64_t size;
   uint64_t left; /* bytes of heaps that may still be read: a file that jumps between heaps would take for ever */
   uint64_t heap_address, heap_size;
   unsigned char *heap; /* owned */
 } store;
 
-static bool read_bytes(const store *s, uint64_t at, void *to, uint64_t size) {
-  if (at > s->size || size > s->size - at) return false;
-  if (s->memory != NULL) {
-    memcpy(to, s->memory + at, (size_t)size);
-    return true;
-  }
-  for (uint64_t done = 0; done < size;) {
-    const ssize_t got = pread(s->fd, (char *)to + done, (size_t)(size - done), (off_t)(at + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    done += (uint64_t)got;
-  }
-  return true;
-}
-
 /* Where the bytes of a file are. */
-static bool find_bytes(hid_t file, hid_t access, store *s) {
+static bool find_bytes(hid_t file, hid_t access, agd_h5_bytes *bytes) {
   void *handle;
   const hid_t driver = H5Pget_driver(access);
   if ((driver != H5FD_CORE && driver != H5FD_SEC2) || H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) < 0) return false;
   if (driver == H5FD_CORE)
-    s->memory = *(unsigned char *const *)handle;
+    bytes->memory = *(unsigned char *const *)handle;
   else
-    s->fd = *(const int *)handle;
+    bytes->fd = *(const int *)handle;
   return true;
 }
 
@@ -64,13 +41,13 @@ static bool open_store(hid_t file, store *s) {
   const hid_t access = H5Fget_access_plist(file), creation = H5Fget_create_plist(file);
   size_t address_size = 0, length_size = 0;
   hsize_t base = 0, size = 0;
-  *s = (store){.fd = -1};
+  *s = (store){.bytes.fd = -1};
   const bool good = access >= 0 && creation >= 0 && H5Pget_sizes(creation, &address_size, &length_size) >= 0 &&
                     address_size == 8 && length_size == 8 && H5Pget_userblock(creation, &base) >= 0 &&
-                    H5Fget_filesize(file, &size) >= 0 && find_bytes(file, access, s);
+                    H5Fget_filesize(file, &size) >= 0 && find_bytes(file, access, &s->bytes);
   if (access >= 0) H5Pclose(access);
   if (creation >= 0) H5Pclose(creation);
-  s->base = base, s->size = size, s->left = 4 * (uint64_t)size;
+  s->base = base, s->bytes.size = size, s->left = 4 * (uint64_t)size;
   return good;
 }
 
@@ -80,22 +57,23 @@ static bool use_heap(store *s, uint64_t address) {
   if (s->heap != NULL && s->heap_address == address) return true;
   free(s->heap);
   s->heap = NULL;
-  if (address > s->size || !read_bytes(s, s->base + address, head, HEAD)) return false;
-  const uint64_t size = get_le(head + AT_SIZE, 8);
-  if (memcmp(head, "GCOL", 4) != 0 || head[AT_VERSION] != 1 || size < HEAP_LEAST || size > s->size || size > s->left)
+  if (address > s->bytes.size || !agd_h5_bytes_read(&s->bytes, s->base + address, head, HEAD)) return false;
+  const uint64_t size = agd_h5_bytes_number(head + AT_SIZE, 8);
+  if (memcmp(head, "GCOL", 4) != 0 || head[AT_VERSION] != 1 || size < HEAP_LEAST || size > s->bytes.size ||
+      size > s->left)
     return false;
   s->left -= size;
   s->heap = malloc((size_t)size);
   s->heap_address = address, s->heap_size = size;
-  return s->heap != NULL && read_bytes(s, s->base + address, s->heap, size);
+  return s->heap != NULL && agd_h5_bytes_read(&s->bytes, s->base + address, s->heap, size);
 }
 
 /* An object of the heap in use, NULL when there is none of that index. */
 static const unsigned char *find_object(const store *s, uint64_t index, uint64_t *size) {
   for (uint64_t at = HEAD; s->heap_size - at >= OBJECT_HEAD;) {
     const unsigned char *head = s->heap + at;
-    const uint64_t found = get_le(head, 2), room = s->heap_size - at - OBJECT_HEAD;
-    *size = get_le(head + AT_OBJECT_SIZE, 8);
+    const uint64_t found = agd_h5_bytes_number(head, 2), room = s->heap_size - at - OBJECT_HEAD;
+    *size = agd_h5_bytes_number(head + AT_OBJECT_SIZE, 8);
     if (found == 0 || *size > room) return NULL; /* what is free is the last */
     if (found == index) return head + OBJECT_HEAD;
     const uint64_t padded = (*size + ALIGN - 1) / ALIGN * ALIGN;
@@ -107,11 +85,12 @@ static const unsigned char *find_object(const store *s, uint64_t index, uint64_t
 
 /* The text that a reference leads to; no heap is needed for an empty one. */
 static const char *read_text(store *s, const unsigned char reference[REFERENCE], char **text) {
-  const uint64_t length = get_le(reference + AT_LENGTH, 4), index = get_le(reference + AT_INDEX, 4);
+  const uint64_t length = agd_h5_bytes_number(reference + AT_LENGTH, 4),
+                 index = agd_h5_bytes_number(reference + AT_INDEX, 4);
   const unsigned char *bytes = NULL;
   uint64_t size = 0;
   if (length > 0) {
-    if (!use_heap(s, get_le(reference + AT_ADDRESS, 8))) return broken;
+    if (!use_heap(s, agd_h5_bytes_number(reference + AT_ADDRESS, 8))) return broken;
     bytes = find_object(s, index, &size);
     if (bytes == NULL || length > size) return broken;
   }
@@ -146,7 +125,7 @@ static bool read_references(hid_t attribute, unsigned char *references) {
 const char *agd_h5_text_read(hid_t attribute, size_t count, char **texts) {
   unsigned char *references = calloc(count + 1, REFERENCE);
   const hid_t file = H5Iget_file_id(attribute);
-  store s = {.fd = -1};
+  store s = {.bytes.fd = -1};
   const char *wrong = NULL;
   if (references == NULL)
     wrong = "is more than memory holds";
