@@ -39,9 +39,8 @@ agd_code agd_h5_image_finish(agd_h5_image *image, bool keep, void **bytes, size_
  * AGD_EDATA when they are no HDF5 file or a truncated one. */
 agd_code agd_h5_open_bytes(const char *file_name, const void *bytes, size_t size, hid_t *file, agd_status *st);
 
-/** Refuses a file that HDF5 1.10.8 must not be shown (a damaged one can crash it): to be called before H5Fopen, by one
- * process. agd_h5_open_bytes does so itself. AGD_EDATA naming the file. */
-agd_code agd_h5_check_file(const char *path, agd_status *st);
+/** The same of a file on disk, by this process alone, which reads of it what is asked for. */
+agd_code agd_h5_open_path(const char *path, hid_t *file, agd_status *st);
 
 /** Creates a group or a contiguous dataset without time stamps; path below `at`, negative on failure. */
 hid_t agd_h5_make_group(hid_t at, const char *path);

@@ -1,13 +1,9 @@
 #include "allegrad/h5.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "allegrad/memory.h"
 #include "h5_bytes.h"
@@ -118,53 +114,36 @@ agd_code agd_h5_image_finish(agd_h5_image *image, bool keep, void **bytes, size_
   return code;
 }
 
-/* A file opened from bytes works on the caller's bytes themselves, where HDF5 would make two copies of its own. */
-static void *shared_malloc(size_t size, H5FD_file_image_op_t operation, void *bytes) {
-  (void)size, (void)operation;
-  return bytes;
+/* Addresses and lengths have 8 bytes in every file but those of rare purposes; what looks into heaps counts on it. */
+static bool has_usual_sizes(hid_t file) {
+  const hid_t creation = H5Fget_create_plist(file);
+  size_t address = 0, length = 0;
+  const bool good = creation >= 0 && H5Pget_sizes(creation, &address, &length) >= 0 && address == 8 && length == 8;
+  if (creation >= 0) H5Pclose(creation);
+  return good;
 }
 
-static void *shared_memcpy(void *to, const void *from, size_t size, H5FD_file_image_op_t operation, void *bytes) {
-  (void)from, (void)size, (void)operation, (void)bytes;
-  return to;
-}
-
-static herr_t shared_free(void *buffer, H5FD_file_image_op_t operation, void *bytes) {
-  (void)buffer, (void)operation, (void)bytes;
-  return 0;
-}
-
-agd_code agd_h5_open_bytes(const char *file_name, const void *bytes, size_t size, hid_t *file, agd_status *st) {
-  void *shared = (void *)bytes; /* opened read-only: HDF5's parameters just lack the const */
-  H5FD_file_image_callbacks_t callbacks = {.image_malloc = shared_malloc,
-                                           .image_memcpy = shared_memcpy,
-                                           .image_free = shared_free,
-                                           .udata_copy = context_copy,
-                                           .udata_free = context_free,
-                                           .udata = shared};
-  char name[64];
-  unique_name(name, bytes);
+/* Of a file in memory, HDF5 is told a name that it accepts. */
+static agd_code open_read_only(const char *file_name, const void *bytes, size_t size, hid_t *file, agd_status *st) {
+  const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
   *file = -1;
-  const char *wrong = agd_h5_bytes_check(&(agd_h5_bytes){.memory = bytes, .fd = -1, .size = size});
-  if (wrong != NULL) return agd_fail(st, AGD_EDATA, "%s: is no HDF5 file, or a damaged one (%s)", file_name, wrong);
-  const hid_t access = memory_access();
-  if (access >= 0 && H5Pset_file_image_callbacks(access, &callbacks) >= 0 &&
-      H5Pset_file_image(access, shared, size) >= 0)
-    *file = H5Fopen(name, H5F_ACC_RDONLY, access);
+  if (access >= 0 && H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0 && agd_h5_bytes_set(access, bytes, size))
+    *file = H5Fopen(bytes != NULL ? "memory" : file_name, H5F_ACC_RDONLY, access);
   agd_code code = AGD_OK;
   if (*file < 0) code = agd_h5_fail(st, file_name, "is no HDF5 file, or a damaged one");
   if (access >= 0) H5Pclose(access);
-  return code;
+  if (code != AGD_OK || has_usual_sizes(*file)) return code;
+  H5Fclose(*file);
+  *file = -1;
+  return agd_fail(st, AGD_EDATA, "%s: its addresses or lengths have other than 8 bytes", file_name);
 }
 
-agd_code agd_h5_check_file(const char *path, agd_status *st) {
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  struct stat info;
-  const char *wrong = "cannot be read";
-  if (fd < 0) return agd_fail(st, AGD_EDATA, "cannot open %s: %s", path, strerror(errno));
-  if (fstat(fd, &info) == 0) wrong = agd_h5_bytes_check(&(agd_h5_bytes){.fd = fd, .size = (uint64_t)info.st_size});
-  close(fd);
-  return wrong == NULL ? AGD_OK : agd_fail(st, AGD_EDATA, "%s: is no HDF5 file, or a damaged one (%s)", path, wrong);
+agd_code agd_h5_open_bytes(const char *file_name, const void *bytes, size_t size, hid_t *file, agd_status *st) {
+  return open_read_only(file_name, bytes, size, file, st);
+}
+
+agd_code agd_h5_open_path(const char *path, hid_t *file, agd_status *st) {
+  return open_read_only(path, NULL, 0, file, st);
 }
 
 hid_t agd_h5_make_group(hid_t at, const char *path) {
@@ -224,10 +203,9 @@ static bool filters_built_in(hid_t creation) {
 
 bool agd_h5_file_holds(const char *path, const char *object) {
   bool found = false;
-  if (agd_h5_check_file(path, NULL) != AGD_OK) return false;
   H5E_BEGIN_TRY {
-    const hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    if (file >= 0) {
+    hid_t file;
+    if (agd_h5_open_path(path, &file, NULL) == AGD_OK) {
       found = agd_h5_exists(file, object);
       H5Fclose(file);
     }

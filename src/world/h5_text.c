@@ -18,37 +18,22 @@ enum { AT_VERSION = 4, AT_SIZE = 8, HEAD = 16, AT_OBJECT_SIZE = 8, OBJECT_HEAD =
 
 /* The bytes of an open file, and the heap that was used last. */
 typedef struct store {
-  agd_h5_bytes bytes;
+  const agd_h5_bytes *bytes;
   uint64_t base; /* of HDF5's addresses */
   uint64_t left; /* bytes of heaps that may still be read: a file that jumps between heaps would take for ever */
   uint64_t heap_address, heap_size;
   unsigned char *heap; /* owned */
 } store;
 
-/* Where the bytes of a file are. */
-static bool find_bytes(hid_t file, hid_t access, agd_h5_bytes *bytes) {
-  void *handle;
-  const hid_t driver = H5Pget_driver(access);
-  if ((driver != H5FD_CORE && driver != H5FD_SEC2) || H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) < 0) return false;
-  if (driver == H5FD_CORE)
-    bytes->memory = *(unsigned char *const *)handle;
-  else
-    bytes->fd = *(const int *)handle;
-  return true;
-}
-
 static bool open_store(hid_t file, store *s) {
-  const hid_t access = H5Fget_access_plist(file), creation = H5Fget_create_plist(file);
-  size_t address_size = 0, length_size = 0;
-  hsize_t base = 0, size = 0;
-  *s = (store){.bytes.fd = -1};
-  const bool good = access >= 0 && creation >= 0 && H5Pget_sizes(creation, &address_size, &length_size) >= 0 &&
-                    address_size == 8 && length_size == 8 && H5Pget_userblock(creation, &base) >= 0 &&
-                    H5Fget_filesize(file, &size) >= 0 && find_bytes(file, access, &s->bytes);
-  if (access >= 0) H5Pclose(access);
+  const hid_t creation = H5Fget_create_plist(file);
+  hsize_t base = 0;
+  *s = (store){.bytes = agd_h5_bytes_of(file)};
+  const bool good = s->bytes != NULL && creation >= 0 && H5Pget_userblock(creation, &base) >= 0;
   if (creation >= 0) H5Pclose(creation);
-  s->base = base, s->bytes.size = size, s->left = 4 * (uint64_t)size;
-  return good;
+  if (!good) return false;
+  s->base = base, s->left = 4 * s->bytes->size;
+  return true;
 }
 
 /* Makes the heap at an address the one in use. */
@@ -57,15 +42,15 @@ static bool use_heap(store *s, uint64_t address) {
   if (s->heap != NULL && s->heap_address == address) return true;
   free(s->heap);
   s->heap = NULL;
-  if (address > s->bytes.size || !agd_h5_bytes_read(&s->bytes, s->base + address, head, HEAD)) return false;
+  if (address > s->bytes->size || !agd_h5_bytes_read(s->bytes, s->base + address, head, HEAD)) return false;
   const uint64_t size = agd_h5_bytes_number(head + AT_SIZE, 8);
-  if (memcmp(head, "GCOL", 4) != 0 || head[AT_VERSION] != 1 || size < HEAP_LEAST || size > s->bytes.size ||
+  if (memcmp(head, "GCOL", 4) != 0 || head[AT_VERSION] != 1 || size < HEAP_LEAST || size > s->bytes->size ||
       size > s->left)
     return false;
   s->left -= size;
   s->heap = malloc((size_t)size);
   s->heap_address = address, s->heap_size = size;
-  return s->heap != NULL && agd_h5_bytes_read(&s->bytes, s->base + address, s->heap, size);
+  return s->heap != NULL && agd_h5_bytes_read(s->bytes, s->base + address, s->heap, size);
 }
 
 /* An object of the heap in use, NULL when there is none of that index. */
@@ -125,7 +110,7 @@ static bool read_references(hid_t attribute, unsigned char *references) {
 const char *agd_h5_text_read(hid_t attribute, size_t count, char **texts) {
   unsigned char *references = calloc(count + 1, REFERENCE);
   const hid_t file = H5Iget_file_id(attribute);
-  store s = {.bytes.fd = -1};
+  store s = {0};
   const char *wrong = NULL;
   if (references == NULL)
     wrong = "is more than memory holds";

@@ -9,7 +9,7 @@
 #include <hdf5.h>
 #include <stddef.h>
 
-/** Reads an attribute of `count` texts of variable length, in a file that is in memory or was opened by one process.
+/** Reads an attribute of `count` texts of variable length, in a file opened by h5_bytes.h.
  * @param texts  receives count strings of its own (free), NULL beyond the first that fails
  * @return NULL, or what is wrong */
 const char *agd_h5_text_read(hid_t attribute, size_t count, char **texts);
