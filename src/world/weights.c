@@ -229,7 +229,9 @@ static agd_code open_source(const char *path, source *s, agd_status *st) {
   if (state == AGD_TRAILER_BROKEN) code = agd_fail(st, AGD_EDATA, "%s is damaged: its checksum does not fit", path);
   if (code == AGD_OK) code = agd_h5_open_bytes(path, s->bytes, size, &s->file, st);
   if (code == AGD_OK) {
-    s->ours = H5Lexists(s->file, "/trainer", H5P_DEFAULT) != 0;
+    const htri_t trainer = H5Lexists(s->file, "/trainer", H5P_DEFAULT);
+    s->ours = trainer > 0;
+    if (trainer < 0) code = agd_h5_fail(st, path, "/");
     if (s->ours && state != AGD_TRAILER_VALID)
       code = agd_fail(st, AGD_EDATA,
                       "%s is damaged or was changed: it was written by allegrad, but its checksum is gone", path);
