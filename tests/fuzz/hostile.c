@@ -3,6 +3,7 @@
  * justify, is refused without a reason or, under a digest of ours, is read as something else is a failure: it is kept
  * in FOLDER, where the work is done, and the exit code is 1. So it is when a kind was never accepted or never refused.
  * KIND: only the kinds whose name begins so.
+ * hostile seeds FOLDER: writes the sound files, for libFuzzer to begin with, to FOLDER/weights, dataset, config, table.
  *
  * Loading takes place in child processes, BATCH inputs each, which tell in shared memory how far they are. */
 #include <dlfcn.h>
@@ -45,14 +46,14 @@ static report *told;
 
 /* ---- memory: what the libraries ask for counts, too ---- */
 
-#ifdef HOSTILE_SANITIZED /* has its own malloc, and ends a process that is greedy */
+#ifdef HOSTILE_SANITIZED /* has its own malloc, which gives no more, either */
 static void memory_begin(void) {}
 static bool memory_exceeded(void) { return false; }
 static bool memory_denied(void) { return false; }
 static size_t memory_most(void) { return 0; }
 const char *__asan_default_options(void);
 const char *__asan_default_options(void) {
-  return "detect_leaks=0:max_allocation_size_mb=32:allocator_may_return_null=0";
+  return "detect_leaks=0:max_allocation_size_mb=32:allocator_may_return_null=1";
 }
 #else
 /* What a small file may take: its own size, HDF5's caches, a job file's buffer, and what deflate can honestly gain. */
@@ -132,6 +133,7 @@ void *aligned_alloc(size_t align, size_t size) {
 
 typedef struct kind {
   const char *name;
+  const char *fuzzer; /* fuzz_*.c of such files */
   load_function *load;
   void (*make)(const char *folder, seeds *out);
   bool text;
@@ -140,15 +142,15 @@ typedef struct kind {
 } kind;
 
 static const kind kinds[] = {
-    {"weights (ours)", load_weights, seeds_weights_ours, .exact = true},
-    {"weights (digest renewed)", load_weights, seeds_weights_ours, .renewed = true},
-    {"weights (old format, digest renewed)", load_weights, seeds_weights_old, .renewed = true},
-    {"weights (foreign)", load_weights, seeds_weights_foreign, .text = false},
-    {"data (ours)", load_dataset, seeds_datasets_ours, .exact = true},
-    {"data (digest renewed)", load_dataset, seeds_datasets_ours, .renewed = true},
-    {"data (foreign)", load_dataset, seeds_datasets_foreign, .text = false},
-    {"jobs", load_config, seeds_jobs, .text = true},
-    {"tables", load_table, seeds_tables, .text = true},
+    {"weights (ours)", "weights", load_weights, seeds_weights_ours, .exact = true},
+    {"weights (digest renewed)", "weights", load_weights, seeds_weights_ours, .renewed = true},
+    {"weights (old format, digest renewed)", "weights", load_weights, seeds_weights_old, .renewed = true},
+    {"weights (foreign)", "weights", load_weights, seeds_weights_foreign, .text = false},
+    {"data (ours)", "dataset", load_dataset, seeds_datasets_ours, .exact = true},
+    {"data (digest renewed)", "dataset", load_dataset, seeds_datasets_ours, .renewed = true},
+    {"data (foreign)", "dataset", load_dataset, seeds_datasets_foreign, .text = false},
+    {"jobs", "config", load_config, seeds_jobs, .text = true},
+    {"tables", "table", load_table, seeds_tables, .text = true},
 };
 
 typedef struct campaign {
@@ -231,6 +233,11 @@ static bool is_failure(const campaign *c, size_t i, verdict v) {
   return v >= MUTE;
 }
 
+static bool write_file(const char *path, const mutate_file *f) {
+  FILE *file = fopen(path, "wb");
+  return file != NULL && fwrite(f->bytes, 1, f->size, file) == f->size && fclose(file) == 0;
+}
+
 /* Keeps what failed, up to a number that a person would look at. */
 static void keep(campaign *c, size_t i, verdict v, const char *message) {
   static const char *const words[VERDICTS] = {[CHANGED] = "read as something else",
@@ -243,10 +250,8 @@ static void keep(campaign *c, size_t i, verdict v, const char *message) {
   if (c->failures++ >= KEPT_MAX) return;
   snprintf(path, sizeof path, "%s/failed-%td-%zu", c->folder, c->kind - kinds, i);
   const mutate_file f = make_input(c, i, &seed);
-  FILE *file = fopen(path, "wb");
-  const bool good = file != NULL && fwrite(f.bytes, 1, f.size, file) == f.size && fclose(file) == 0;
-  printf("FAILED: %s, input %zu: %s: %s%s%s\n", c->kind->name, i, words[v], good ? path : "cannot be kept",
-         message[0] != '\0' ? ": " : "", message);
+  printf("FAILED: %s, input %zu: %s: %s%s%s\n", c->kind->name, i, words[v],
+         write_file(path, &f) ? path : "cannot be kept", message[0] != '\0' ? ": " : "", message);
   free(f.bytes);
 }
 
@@ -309,9 +314,24 @@ static bool run_kind(const kind *k, size_t inputs, uint64_t random, const char *
   return c.failures == 0 && c.count[UNCHANGED] > 0 && c.count[REFUSED] > 0;
 }
 
+static int write_seeds(const char *folder) {
+  for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+    seeds all = {0};
+    kinds[k].make(folder, &all);
+    for (size_t i = 0; i < all.count; i++) {
+      char path[PATH_SIZE];
+      snprintf(path, sizeof path, "%s/%s/%zu-%zu", folder, kinds[k].fuzzer, k, i);
+      if (!write_file(path, &all.list[i])) return 2;
+      free(all.list[i].bytes);
+    }
+  }
+  return 0;
+}
+
 int main(int argc, char **argv) {
+  if (argc == 3 && strcmp(argv[1], "seeds") == 0) return write_seeds(argv[2]);
   if (argc < 4) {
-    fprintf(stderr, "usage: hostile N SEED FOLDER [KIND]\n");
+    fprintf(stderr, "usage: hostile N SEED FOLDER [KIND], hostile seeds FOLDER\n");
     return 2;
   }
   told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
