@@ -181,6 +181,8 @@ static agd_code read_history(hid_t file, const char *file_name, agd_training *t,
 agd_code agd_training_read(hid_t file, const char *file_name, agd_model_spec *spec, agd_training *training,
                            agd_status *st) {
   *training = (agd_training){0};
+  if (!agd_h5_exists(file, group_name))
+    return agd_fail(st, AGD_EDATA, "%s: %s is no group of this file", file_name, group_name);
   const hid_t group = H5Gopen2(file, group_name, H5P_DEFAULT);
   if (group < 0) return agd_h5_fail(st, file_name, group_name);
   agd_code code = read_state(group, file_name, training, st);

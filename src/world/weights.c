@@ -266,12 +266,18 @@ typedef struct layer_list {
   agd_status *st;
 } layer_list;
 
-static agd_code add_layer(layer_list *found, const char *name, const H5L_info_t *link) {
+static agd_code add_layer(layer_list *found, hid_t group, const char *name, const H5L_info_t *link) {
   const char *path = found->source->path;
   uint64_t number;
   numbers *list = NULL;
+  H5O_info_t object;
   if (link->type != H5L_TYPE_HARD)
     return agd_fail(found->st, AGD_EDATA, "%s: /layers/%s is a soft or external link, which is refused", path, name);
+  if (H5Oget_info_by_name2(group, name, &object, H5O_INFO_BASIC, H5P_DEFAULT) < 0)
+    return agd_h5_fail(found->st, path, "/layers");
+  if (object.rc != 1)
+    return agd_fail(found->st, AGD_EDATA, "%s: /layers/%.64s is linked to from elsewhere, which is refused", path,
+                    name);
   if (parse_layer_name(name, dense, &number)) list = &found->dense;
   if (parse_layer_name(name, batch_normalization, &number)) list = &found->norm;
   if (list != NULL) {
@@ -291,9 +297,8 @@ static agd_code add_layer(layer_list *found, const char *name, const H5L_info_t 
 }
 
 static herr_t visit_layer(hid_t group, const char *name, const H5L_info_t *link, void *context) {
-  (void)group;
   layer_list *found = context;
-  found->code = add_layer(found, name, link);
+  found->code = add_layer(found, group, name, link);
   return found->code == AGD_OK ? 0 : 1;
 }
 
