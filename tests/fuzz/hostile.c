@@ -173,7 +173,8 @@ static mutate_file make_input(const campaign *c, size_t i, size_t *seed) {
 
 /* A data file whose trailer itself has been destroyed carries no digest of ours. */
 static bool has_trailer(const mutate_file *f) {
-  return f->size >= 64 && memcmp(f->bytes + f->size - 64, "AGDTRAIL", 8) == 0;
+  const size_t end = f->size < 4096 ? f->size : 4096;
+  return f->size >= 64 && memmem(f->bytes + f->size - end, end, "AGDTRAIL", 8) != NULL;
 }
 
 static bool has_reason(const char *path, const agd_status *st) {
