@@ -150,7 +150,8 @@ static inline void load_config(const char *path, load_outcome *out) {
   if (agd_config_load(path, NULL, 0, &config, &out->status) != AGD_OK) return;
   load_mix(out, &config, sizeof config);
   if (agd_config_format(&config, &text, &out->status) != AGD_OK) return;
-  if (agd_config_parse(text, path, NULL, 0, &again, &out->status) != AGD_OK || memcmp(&config, &again, sizeof again)) {
+  if (agd_config_parse(text, path, NULL, 0, &again, &out->status) != AGD_OK ||
+      memcmp(&config, &again, sizeof again) != 0) {
     fprintf(stderr, "the effective configuration reads as another: %s\n", out->status.message);
     abort();
   }
