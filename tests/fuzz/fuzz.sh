@@ -1,5 +1,5 @@
 #!/bin/bash
-# Each of libFuzzer's harnesses for a while, beginning with sound files: tests/fuzz/fuzz.sh BUILD_FOLDER [SECONDS [KIND...]]
+# All of libFuzzer's harnesses for a while, beginning with sound files: tests/fuzz/fuzz.sh BUILD_FOLDER [SECONDS [KIND...]]
 # (default: 30 seconds, all kinds), of a build with -DALLEGRAD_FUZZ=ON. An input that fails is kept.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -11,10 +11,15 @@ export TMPDIR=$work OPENBLAS_NUM_THREADS=1
 # HDF5 loses memory of what it cannot decode, and asks for more than there is; it must bear not getting it.
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=64
 "$build/tests/hostile" seeds "$work"
+declare -A process
+for kind in "${kinds[@]}"; do # side by side
+  "$build/tests/fuzz_$kind" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
+    -artifact_prefix="$work/failed/$kind-" "$work/$kind" >"$work/$kind.log" 2>&1 &
+  process[$kind]=$!
+done
 failures=0
 for kind in "${kinds[@]}"; do
-  if "$build/tests/fuzz_$kind" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
-    -artifact_prefix="$work/failed/$kind-" "$work/$kind" >"$work/$kind.log" 2>&1; then
+  if wait "${process[$kind]}"; then
     echo "$kind: $(grep -a '^Done' "$work/$kind.log"), no failure"
   else
     tail -n 40 "$work/$kind.log"
