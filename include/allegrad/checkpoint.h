@@ -20,7 +20,7 @@ enum { AGD_TRAILER_SIZE = 64 };
 typedef enum agd_trailer_state {
   AGD_TRAILER_NONE, /**< no trailer: a foreign file */
   AGD_TRAILER_VALID,
-  AGD_TRAILER_BROKEN /**< a trailer whose length or digest does not fit */
+  AGD_TRAILER_BROKEN /**< a trailer whose length or digest does not fit, or what damage has left of one */
 } agd_trailer_state;
 
 /** Writes content to `path`, with or without a trailer: temporary name in the same folder, write, fsync, read back and

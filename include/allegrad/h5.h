@@ -39,6 +39,9 @@ agd_code agd_h5_image_finish(agd_h5_image *image, bool keep, void **bytes, size_
  * AGD_EDATA when they are no HDF5 file or a truncated one. */
 agd_code agd_h5_open_bytes(const char *file_name, const void *bytes, size_t size, hid_t *file, agd_status *st);
 
+/** The same of a file on disk, by this process alone, which reads of it what is asked for. */
+agd_code agd_h5_open_path(const char *path, hid_t *file, agd_status *st);
+
 /** Creates a group or a contiguous dataset without time stamps; path below `at`, negative on failure. */
 hid_t agd_h5_make_group(hid_t at, const char *path);
 hid_t agd_h5_make_dataset(hid_t at, const char *path, hid_t type, int rank, const hsize_t *dims);
@@ -57,7 +60,7 @@ typedef struct agd_h5_array {
   hid_t id; /**< close with H5Dclose */
   int rank; /**< 0 to 2 */
   hsize_t dims[2];
-  size_t type_size; /**< bytes of an element in the file: 4 or 8 */
+  size_t type_size; /**< bytes of an element in the file: 4 or 8; of a record as many as it has */
 } agd_h5_array;
 
 /** Opens a dataset and checks it before anyone allocates: reached by hard links only, IEEE float32 or float64, at most
@@ -65,6 +68,10 @@ typedef struct agd_h5_array {
  * HDF5's own filters only, and with as many bytes as the shape needs when it is not compressed.
  * @return AGD_OK or AGD_EDATA naming file, dataset and what is wrong */
 agd_code agd_h5_open_array(hid_t file, const char *file_name, const char *path, agd_h5_array *out, agd_status *st);
+
+/** Opens a vector of records, compounds of exactly one of the `count` types, under the same checks. */
+agd_code agd_h5_open_records(hid_t file, const char *file_name, const char *path, const hid_t *types, size_t count,
+                             agd_h5_array *out, agd_status *st);
 
 /** Reads a dataset that is one int32 or int64, under the same checks. */
 agd_code agd_h5_read_integer(hid_t file, const char *file_name, const char *path, int64_t *value, agd_status *st);

@@ -17,7 +17,7 @@ enum { DIGEST = 32, PIECE = 1 << 18, PATH_SIZE = 4096 };
 /* The trailer's fields, by offset. */
 enum { AT_MAGIC = 0, AT_VERSION = 8, AT_SIZE = 12, AT_LENGTH = 16, AT_DIGEST = 32 };
 static const unsigned char magic[8] = {'A', 'G', 'D', 'T', 'R', 'A', 'I', 'L'};
-enum { TRAILER_VERSION = 1 };
+enum { TRAILER_VERSION = 1, MAGIC_ALIKE = 6, END = 4096 };
 
 /* A path longer than a message must not push the reason out of it. */
 static agd_code io_failure(agd_status *st, const char *verb, const char *path, int error) {
@@ -108,6 +108,17 @@ static agd_code open_regular(const char *path, int *fd, size_t *size, agd_status
 
 static bool is_trailer(const unsigned char bytes[AGD_TRAILER_SIZE]) { return memcmp(bytes, magic, sizeof magic) == 0; }
 
+/* Whether the end of a file shows that it had a trailer, which is cut, has moved or is itself damaged: else such a file
+ * would count as foreign, and its numbers as not ours to judge. */
+static bool has_remains(const unsigned char *end, size_t size) {
+  for (size_t at = 0; at + sizeof magic <= size; at++) {
+    size_t alike = 0;
+    for (size_t i = 0; i < sizeof magic; i++) alike += end[at + i] == magic[i];
+    if (alike >= MAGIC_ALIKE) return true;
+  }
+  return false;
+}
+
 /* Whether a trailer is the one that belongs to `length` bytes with this digest. */
 static agd_trailer_state judge(const unsigned char found[AGD_TRAILER_SIZE], size_t length,
                                const unsigned char digest[DIGEST]) {
@@ -117,13 +128,18 @@ static agd_trailer_state judge(const unsigned char found[AGD_TRAILER_SIZE], size
 }
 
 static agd_code verify_open(int fd, const char *path, size_t size, agd_trailer_state *state, agd_status *st) {
-  unsigned char found[AGD_TRAILER_SIZE], digest[DIGEST];
+  unsigned char end[END], digest[DIGEST];
+  const size_t looked_at = size < END ? size : END;
   *state = AGD_TRAILER_NONE;
   if (size < AGD_TRAILER_SIZE) return AGD_OK;
   const size_t length = size - AGD_TRAILER_SIZE;
-  const int error = read_at(fd, found, sizeof found, (off_t)length);
+  const int error = read_at(fd, end, looked_at, (off_t)(size - looked_at));
   if (error != 0) return io_failure(st, "read", path, error);
-  if (!is_trailer(found)) return AGD_OK;
+  const unsigned char *found = end + looked_at - AGD_TRAILER_SIZE;
+  if (!is_trailer(found)) {
+    if (has_remains(end, looked_at)) *state = AGD_TRAILER_BROKEN;
+    return AGD_OK;
+  }
   AGD_TRY(digest_of_file(fd, path, length, digest, st));
   *state = judge(found, length, digest);
   return AGD_OK;
@@ -145,8 +161,11 @@ static agd_code read_open(int fd, const char *path, unsigned char *bytes, size_t
   if (error != 0) return io_failure(st, "read", path, error);
   *state = AGD_TRAILER_NONE;
   if (*size < AGD_TRAILER_SIZE) return AGD_OK;
-  const size_t length = *size - AGD_TRAILER_SIZE;
-  if (!is_trailer(bytes + length)) return AGD_OK;
+  const size_t length = *size - AGD_TRAILER_SIZE, looked_at = *size < END ? *size : END;
+  if (!is_trailer(bytes + length)) {
+    if (has_remains(bytes + *size - looked_at, looked_at)) *state = AGD_TRAILER_BROKEN;
+    return AGD_OK;
+  }
   unsigned char digest[DIGEST];
   AGD_TRY(agd_sha256(bytes, length, digest, st));
   *state = judge(bytes + length, length, digest);

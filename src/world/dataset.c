@@ -36,14 +36,12 @@ struct agd_dataset_file {
 
 enum { X, Y };
 
-/* The file alone, or together with all ranks of comm. Locks are off: many parallel file systems have none, and files
- * are replaced, never changed, by those who write them here. */
+/* Opens the file together with all ranks of comm, after one of them has looked at it alone. */
 static agd_code open_file(const char *path, const agd_comm *comm, hid_t *file, agd_status *st) {
   *file = -1;
   const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
   if (access >= 0 && H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0 &&
-      (comm == NULL ? H5Pset_file_locking(access, false, true) : H5Pset_fapl_mpio(access, comm->mpi, MPI_INFO_NULL)) >=
-          0)
+      H5Pset_fapl_mpio(access, comm->mpi, MPI_INFO_NULL) >= 0)
     *file = H5Fopen(path, H5F_ACC_RDONLY, access);
   const agd_code code = *file >= 0 ? AGD_OK : agd_h5_fail(st, path, "is no HDF5 file, or a truncated or damaged one");
   if (access >= 0) H5Pclose(access);
@@ -106,7 +104,7 @@ static agd_code inspect(agd_dataset *d, agd_status *st) {
   agd_trailer_state state;
   AGD_TRY(agd_file_verify(f->path, &state, st));
   if (state == AGD_TRAILER_BROKEN) return agd_fail(st, AGD_EDATA, "%s is damaged: its checksum does not fit", f->path);
-  AGD_TRY(open_file(f->path, NULL, &f->id, st));
+  AGD_TRY(agd_h5_open_path(f->path, &f->id, st));
   AGD_TRY(open_arrays(d, st));
   AGD_TRY(read_names(d, X, &d->x_names, st));
   return read_names(d, Y, &d->y_names, st);

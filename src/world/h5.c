@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "allegrad/memory.h"
+#include "h5_bytes.h"
+#include "h5_text.h"
 
-enum { PATH_SIZE = 1024, GROWTH = 1 << 18, RESERVE = 1 << 20 };
+enum { PATH_SIZE = 1024, GROWTH = 1 << 18, RESERVE = 1 << 20, ELEMENT_MAX = 64 };
 
 /* The innermost entry of HDF5's error stack is the cause; the others tell through which functions it went. */
 static herr_t first_reason(unsigned n, const H5E_error2_t *error, void *reason) {
@@ -112,41 +114,36 @@ agd_code agd_h5_image_finish(agd_h5_image *image, bool keep, void **bytes, size_
   return code;
 }
 
-/* A file opened from bytes works on the caller's bytes themselves, where HDF5 would make two copies of its own. */
-static void *shared_malloc(size_t size, H5FD_file_image_op_t operation, void *bytes) {
-  (void)size, (void)operation;
-  return bytes;
+/* Addresses and lengths have 8 bytes in every file but those of rare purposes; what looks into heaps counts on it. */
+static bool has_usual_sizes(hid_t file) {
+  const hid_t creation = H5Fget_create_plist(file);
+  size_t address = 0, length = 0;
+  const bool good = creation >= 0 && H5Pget_sizes(creation, &address, &length) >= 0 && address == 8 && length == 8;
+  if (creation >= 0) H5Pclose(creation);
+  return good;
 }
 
-static void *shared_memcpy(void *to, const void *from, size_t size, H5FD_file_image_op_t operation, void *bytes) {
-  (void)from, (void)size, (void)operation, (void)bytes;
-  return to;
-}
-
-static herr_t shared_free(void *buffer, H5FD_file_image_op_t operation, void *bytes) {
-  (void)buffer, (void)operation, (void)bytes;
-  return 0;
-}
-
-agd_code agd_h5_open_bytes(const char *file_name, const void *bytes, size_t size, hid_t *file, agd_status *st) {
-  void *shared = (void *)bytes; /* opened read-only: HDF5's parameters just lack the const */
-  H5FD_file_image_callbacks_t callbacks = {.image_malloc = shared_malloc,
-                                           .image_memcpy = shared_memcpy,
-                                           .image_free = shared_free,
-                                           .udata_copy = context_copy,
-                                           .udata_free = context_free,
-                                           .udata = shared};
-  char name[64];
-  unique_name(name, bytes);
+/* Of a file in memory, HDF5 is told a name that it accepts. */
+static agd_code open_read_only(const char *file_name, const void *bytes, size_t size, hid_t *file, agd_status *st) {
+  const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
   *file = -1;
-  const hid_t access = memory_access();
-  if (access >= 0 && H5Pset_file_image_callbacks(access, &callbacks) >= 0 &&
-      H5Pset_file_image(access, shared, size) >= 0)
-    *file = H5Fopen(name, H5F_ACC_RDONLY, access);
+  if (access >= 0 && H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0 && agd_h5_bytes_set(access, bytes, size))
+    *file = H5Fopen(bytes != NULL ? "memory" : file_name, H5F_ACC_RDONLY, access);
   agd_code code = AGD_OK;
   if (*file < 0) code = agd_h5_fail(st, file_name, "is no HDF5 file, or a damaged one");
   if (access >= 0) H5Pclose(access);
-  return code;
+  if (code != AGD_OK || has_usual_sizes(*file)) return code;
+  H5Fclose(*file);
+  *file = -1;
+  return agd_fail(st, AGD_EDATA, "%s: its addresses or lengths have other than 8 bytes", file_name);
+}
+
+agd_code agd_h5_open_bytes(const char *file_name, const void *bytes, size_t size, hid_t *file, agd_status *st) {
+  return open_read_only(file_name, bytes, size, file, st);
+}
+
+agd_code agd_h5_open_path(const char *path, hid_t *file, agd_status *st) {
+  return open_read_only(path, NULL, 0, file, st);
 }
 
 hid_t agd_h5_make_group(hid_t at, const char *path) {
@@ -207,8 +204,8 @@ static bool filters_built_in(hid_t creation) {
 bool agd_h5_file_holds(const char *path, const char *object) {
   bool found = false;
   H5E_BEGIN_TRY {
-    const hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    if (file >= 0) {
+    hid_t file;
+    if (agd_h5_open_path(path, &file, NULL) == AGD_OK) {
       found = agd_h5_exists(file, object);
       H5Fclose(file);
     }
@@ -230,9 +227,11 @@ static hsize_t least_storage(hid_t creation, hsize_t size) {
 }
 
 /* Where the numbers are stored: NULL when that is acceptable, else what is wrong. */
-static const char *check_storage(hid_t dataset, hsize_t elements, size_t type_size) {
+static const char *check_storage(hid_t file, hid_t dataset, hsize_t elements, size_t type_size) {
   const hid_t creation = H5Dget_create_plist(dataset);
+  hsize_t file_size = 0;
   if (creation < 0) return "has unreadable properties";
+  const hsize_t stored = H5Dget_storage_size(dataset);
   const char *wrong = NULL;
   const H5D_layout_t layout = H5Pget_layout(creation);
   if (layout != H5D_CONTIGUOUS && layout != H5D_CHUNKED && layout != H5D_COMPACT)
@@ -241,26 +240,32 @@ static const char *check_storage(hid_t dataset, hsize_t elements, size_t type_si
     wrong = "keeps its numbers in an external file";
   else if (!filters_built_in(creation))
     wrong = "is compressed by a filter other than deflate, shuffle or fletcher32";
-  else if (elements > 0 && H5Dget_storage_size(dataset) < least_storage(creation, elements * type_size))
+  else if (H5Fget_filesize(file, &file_size) < 0 || stored > file_size)
+    wrong = "claims more bytes than the file has";
+  else if (elements > 0 && stored < least_storage(creation, elements * type_size))
     wrong = "was never filled: fewer bytes are stored than its shape needs";
   H5Pclose(creation);
   return wrong;
 }
 
-/* Element size of IEEE float32 and float64 (or, if asked for, of 32 and 64 bit signed integers) in either byte order,
- * else 0. */
-static size_t number_size(hid_t dataset, H5T_class_t class) {
-  const hid_t floats[] = {H5T_IEEE_F32LE, H5T_IEEE_F32BE, H5T_IEEE_F64LE, H5T_IEEE_F64BE};
-  const hid_t integers[] = {H5T_STD_I32LE, H5T_STD_I32BE, H5T_STD_I64LE, H5T_STD_I64BE};
+/* What the elements of a dataset may be, and what to say of others. */
+typedef struct expectation {
+  const hid_t *types;
+  size_t count;
+  const char *otherwise;
+} expectation;
+
+/* Element size of a dataset of one of the types, else 0. */
+static size_t element_size(hid_t dataset, const expectation *expected) {
   const hid_t type = H5Dget_type(dataset);
   size_t size = 0;
-  for (int i = 0; type >= 0 && i < 4; i++)
-    if (H5Tequal(type, class == H5T_FLOAT ? floats[i] : integers[i]) > 0) size = i < 2 ? 4 : 8;
+  for (size_t i = 0; type >= 0 && i < expected->count && size == 0; i++)
+    if (H5Tequal(type, expected->types[i]) > 0) size = H5Tget_size(type);
   if (type >= 0) H5Tclose(type);
   return size;
 }
 
-/* Rank and extents, if they are such that rows * columns doubles fit memory. */
+/* Rank and extents, if they are such that rows * columns elements, the largest that anybody expects, fit memory. */
 static const char *get_shape(agd_h5_array *array) {
   const hid_t space = H5Dget_space(array->id);
   if (space < 0) return "has an unreadable shape";
@@ -271,14 +276,14 @@ static const char *get_shape(agd_h5_array *array) {
     wrong = "is no vector or matrix";
   else if (array->rank > 0 && H5Sget_simple_extent_dims(space, array->dims, NULL) < 0)
     wrong = "has an unreadable shape";
-  else if (array->dims[1] > 0 && array->dims[0] > SIZE_MAX / 2 / sizeof(double) / array->dims[1])
+  else if (array->dims[1] > 0 && array->dims[0] > SIZE_MAX / 2 / ELEMENT_MAX / array->dims[1])
     wrong = "is larger than memory can address";
   H5Sclose(space);
   return wrong;
 }
 
-static agd_code open_array(hid_t file, const char *file_name, const char *path, H5T_class_t class, agd_h5_array *out,
-                           agd_status *st) {
+static agd_code open_array(hid_t file, const char *file_name, const char *path, const expectation *expected,
+                           agd_h5_array *out, agd_status *st) {
   *out = (agd_h5_array){.id = -1};
   const target found = look_up(file, path);
   if (found == TARGET_LINK)
@@ -289,11 +294,10 @@ static agd_code open_array(hid_t file, const char *file_name, const char *path, 
   const char *wrong = H5Iget_type(out->id) == H5I_DATASET ? NULL : "is a group, not a dataset";
   if (wrong == NULL) wrong = get_shape(out);
   if (wrong == NULL) {
-    out->type_size = number_size(out->id, class);
-    if (out->type_size == 0)
-      wrong = class == H5T_FLOAT ? "holds no float32 or float64 numbers" : "holds no int32 or int64 numbers";
+    out->type_size = element_size(out->id, expected);
+    if (out->type_size == 0) wrong = expected->otherwise;
   }
-  if (wrong == NULL) wrong = check_storage(out->id, out->dims[0] * out->dims[1], out->type_size);
+  if (wrong == NULL) wrong = check_storage(file, out->id, out->dims[0] * out->dims[1], out->type_size);
   if (wrong == NULL) return AGD_OK;
   H5Oclose(out->id);
   out->id = -1;
@@ -301,12 +305,25 @@ static agd_code open_array(hid_t file, const char *file_name, const char *path, 
 }
 
 agd_code agd_h5_open_array(hid_t file, const char *file_name, const char *path, agd_h5_array *out, agd_status *st) {
-  return open_array(file, file_name, path, H5T_FLOAT, out, st);
+  const hid_t types[] = {H5T_IEEE_F32LE, H5T_IEEE_F32BE, H5T_IEEE_F64LE, H5T_IEEE_F64BE};
+  const expectation reals = {types, sizeof types / sizeof *types, "holds no float32 or float64 numbers"};
+  return open_array(file, file_name, path, &reals, out, st);
+}
+
+agd_code agd_h5_open_records(hid_t file, const char *file_name, const char *path, const hid_t *types, size_t count,
+                             agd_h5_array *out, agd_status *st) {
+  const expectation records = {types, count, "holds other records than this version of allegrad reads"};
+  AGD_TRY(open_array(file, file_name, path, &records, out, st));
+  if (out->rank == 1) return AGD_OK;
+  H5Dclose(out->id);
+  return agd_fail(st, AGD_EDATA, "%s: %s is no vector", file_name, path);
 }
 
 agd_code agd_h5_read_integer(hid_t file, const char *file_name, const char *path, int64_t *value, agd_status *st) {
   agd_h5_array array;
-  AGD_TRY(open_array(file, file_name, path, H5T_INTEGER, &array, st));
+  const hid_t types[] = {H5T_STD_I32LE, H5T_STD_I32BE, H5T_STD_I64LE, H5T_STD_I64BE};
+  const expectation integers = {types, sizeof types / sizeof *types, "holds no int32 or int64 numbers"};
+  AGD_TRY(open_array(file, file_name, path, &integers, &array, st));
   agd_code code = AGD_OK;
   if (array.rank != 0)
     code = agd_fail(st, AGD_EDATA, "%s: %s is not a single number", file_name, path);
@@ -391,12 +408,12 @@ agd_code agd_h5_read_numbers(hid_t at, const char *file_name, const char *name, 
 }
 
 static void free_texts(char **texts, size_t count) {
-  for (size_t i = 0; i < count; i++)
-    if (texts[i] != NULL) H5free_memory(texts[i]);
+  for (size_t i = 0; i < count; i++) free(texts[i]);
   free(texts);
 }
 
-/* The texts of an attribute, to be released with free_texts; NULL and a failed status when there are none. */
+/* The texts of an attribute, to be released with free_texts; NULL and a failed status when there are none. A text takes
+ * a reference of 16 bytes at least, so that no more are believed in than the file has room for. */
 static char **read_texts(hid_t at, const char *file_name, const char *name, size_t count, size_t *found,
                          agd_status *st) {
   const hid_t attribute = open_attribute(at, name, H5T_STRING, count, found);
@@ -404,18 +421,15 @@ static char **read_texts(hid_t at, const char *file_name, const char *name, size
     bad_attribute(st, file_name, name);
     return NULL;
   }
-  const hid_t type = text_type();
-  char **texts = calloc(*found + 1, sizeof *texts);
-  if (texts == NULL) {
-    agd_fail(st, AGD_EDATA, "%s: out of memory: the attribute %s", file_name, name);
-  } else if (type < 0 || H5Aread(attribute, type, texts) < 0) {
-    agd_h5_fail(st, file_name, name);
-    free_texts(texts, *found);
-    texts = NULL;
-  }
-  if (type >= 0) H5Tclose(type);
+  const bool possible = *found <= H5Aget_storage_size(attribute) / 16;
+  char **texts = possible ? calloc(*found + 1, sizeof *texts) : NULL;
+  const char *wrong = "is more than memory holds";
+  if (texts != NULL) wrong = agd_h5_text_read(attribute, *found, texts);
   H5Aclose(attribute);
-  return texts;
+  if (wrong == NULL) return texts;
+  agd_fail(st, AGD_EDATA, "%s: the attribute %s %s", file_name, name, wrong);
+  if (texts != NULL) free_texts(texts, *found);
+  return NULL;
 }
 
 agd_code agd_h5_read_text(hid_t at, const char *file_name, const char *name, char **text, agd_status *st) {
@@ -423,9 +437,8 @@ agd_code agd_h5_read_text(hid_t at, const char *file_name, const char *name, cha
   *text = NULL;
   char **texts = read_texts(at, file_name, name, 0, &count, st);
   if (texts == NULL) return AGD_EDATA;
-  *text = strdup(texts[0] != NULL ? texts[0] : "");
-  free_texts(texts, count);
-  if (*text == NULL) return agd_fail(st, AGD_EDATA, "%s: out of memory: the attribute %s", file_name, name);
+  *text = texts[0];
+  free(texts);
   return AGD_OK;
 }
 
@@ -436,8 +449,7 @@ agd_code agd_h5_read_names(hid_t at, const char *file_name, const char *name, ag
   char **texts = read_texts(at, file_name, name, SIZE_MAX, &count, st);
   if (texts == NULL) return AGD_EDATA;
   agd_code code = AGD_OK;
-  for (size_t i = 0; i < count && code == AGD_OK; i++)
-    code = agd_names_add(names, texts[i] != NULL ? texts[i] : "", st);
+  for (size_t i = 0; i < count && code == AGD_OK; i++) code = agd_names_add(names, texts[i], st);
   free_texts(texts, count);
   return code;
 }

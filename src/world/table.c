@@ -96,11 +96,14 @@ static bool is_missing(const char *text) {
   return false;
 }
 
+enum { FIRST_CELLS = 1 << 14 };
+
 /* Room for one more row; grows by doubling. */
 static agd_code reserve_row(reader *r) {
   agd_table *table = r->table;
   if (table->rows < r->capacity) return AGD_OK;
-  const uint64_t capacity = r->capacity == 0 ? 1024 : 2 * r->capacity;
+  const uint64_t first = FIRST_CELLS / table->names.count + 1; /* of a file that is all header, one */
+  const uint64_t capacity = r->capacity == 0 ? first : 2 * r->capacity;
   double *grown = NULL;
   if (capacity <= SIZE_MAX / sizeof *grown / table->names.count)
     grown = realloc(table->value, (size_t)capacity * table->names.count * sizeof *grown);

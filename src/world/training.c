@@ -51,23 +51,25 @@ static bool write_columns(hid_t group, const agd_model_spec *spec, const agd_tra
   return good;
 }
 
-/* agd_epoch_metrics as HDF5 sees it. */
-static hid_t metrics_type(void) {
+/* agd_epoch_metrics as HDF5 sees it, of these integers and reals. */
+static hid_t metrics_type(hid_t integer, hid_t real) {
   const hid_t type = H5Tcreate(H5T_COMPOUND, sizeof(agd_epoch_metrics));
   if (type < 0) return type;
-  if (H5Tinsert(type, "epoch", offsetof(agd_epoch_metrics, epoch), H5T_NATIVE_UINT64) >= 0 &&
-      H5Tinsert(type, "step", offsetof(agd_epoch_metrics, step), H5T_NATIVE_UINT64) >= 0 &&
-      H5Tinsert(type, "loss", offsetof(agd_epoch_metrics, loss), H5T_NATIVE_DOUBLE) >= 0 &&
-      H5Tinsert(type, "val_loss", offsetof(agd_epoch_metrics, val_loss), H5T_NATIVE_DOUBLE) >= 0 &&
-      H5Tinsert(type, "seconds", offsetof(agd_epoch_metrics, seconds), H5T_NATIVE_DOUBLE) >= 0)
+  if (H5Tinsert(type, "epoch", offsetof(agd_epoch_metrics, epoch), integer) >= 0 &&
+      H5Tinsert(type, "step", offsetof(agd_epoch_metrics, step), integer) >= 0 &&
+      H5Tinsert(type, "loss", offsetof(agd_epoch_metrics, loss), real) >= 0 &&
+      H5Tinsert(type, "val_loss", offsetof(agd_epoch_metrics, val_loss), real) >= 0 &&
+      H5Tinsert(type, "seconds", offsetof(agd_epoch_metrics, seconds), real) >= 0)
     return type;
   H5Tclose(type);
   return -1;
 }
 
+static hid_t native_metrics(void) { return metrics_type(H5T_NATIVE_UINT64, H5T_NATIVE_DOUBLE); }
+
 static bool write_history(hid_t file, const agd_training *t) {
   const hsize_t dims[1] = {t->epoch_count};
-  const hid_t type = metrics_type(), dataset = agd_h5_make_dataset(file, history_name, type, 1, dims);
+  const hid_t type = native_metrics(), dataset = agd_h5_make_dataset(file, history_name, type, 1, dims);
   bool good = dataset >= 0;
   if (t->epoch_count > 0) good = good && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, t->history) >= 0;
   if (dataset >= 0 && H5Dclose(dataset) < 0) good = false;
@@ -151,27 +153,36 @@ static agd_code read_columns(hid_t group, const char *file_name, const agd_model
   return agd_h5_read_numbers(group, file_name, "x_sd", H5T_NATIVE_DOUBLE, spec->inputs, t->x_sd, st);
 }
 
+/* Opens the history, written on a machine of either byte order. Its length is believed when that much is stored. */
+static agd_code open_history(hid_t file, const char *file_name, agd_h5_array *array, agd_status *st) {
+  const hid_t types[] = {metrics_type(H5T_STD_U64LE, H5T_IEEE_F64LE), metrics_type(H5T_STD_U64BE, H5T_IEEE_F64BE)};
+  const agd_code code = agd_h5_open_records(file, file_name, history_name, types, 2, array, st);
+  for (int i = 0; i < 2; i++)
+    if (types[i] >= 0) H5Tclose(types[i]);
+  return code;
+}
+
 static agd_code read_history(hid_t file, const char *file_name, agd_training *t, agd_status *st) {
-  const hid_t dataset = H5Dopen2(file, history_name, H5P_DEFAULT), type = metrics_type();
-  const hid_t space = dataset < 0 ? -1 : H5Dget_space(dataset);
-  const hssize_t count = space < 0 ? -1 : H5Sget_simple_extent_npoints(space);
+  agd_h5_array array;
+  AGD_TRY(open_history(file, file_name, &array, st));
+  const hid_t type = native_metrics();
   agd_code code = AGD_OK;
-  t->history = count < 0 ? NULL : calloc((size_t)count + 1, sizeof *t->history);
-  if (count >= 0 && t->history == NULL)
+  t->epoch_count = (size_t)array.dims[0];
+  t->history = calloc(t->epoch_count + 1, sizeof *t->history);
+  if (t->history == NULL)
     code = agd_fail(st, AGD_EDATA, "%s: out of memory: %s", file_name, history_name);
-  else if (count < 0 || type < 0 || H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, t->history) < 0)
+  else if (type < 0 || H5Dread(array.id, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, t->history) < 0)
     code = agd_h5_fail(st, file_name, history_name);
-  else
-    t->epoch_count = (size_t)count;
-  if (space >= 0) H5Sclose(space);
   if (type >= 0) H5Tclose(type);
-  if (dataset >= 0) H5Dclose(dataset);
+  H5Dclose(array.id);
   return code;
 }
 
 agd_code agd_training_read(hid_t file, const char *file_name, agd_model_spec *spec, agd_training *training,
                            agd_status *st) {
   *training = (agd_training){0};
+  if (!agd_h5_exists(file, group_name))
+    return agd_fail(st, AGD_EDATA, "%s: %s is no group of this file", file_name, group_name);
   const hid_t group = H5Gopen2(file, group_name, H5P_DEFAULT);
   if (group < 0) return agd_h5_fail(st, file_name, group_name);
   agd_code code = read_state(group, file_name, training, st);

@@ -229,7 +229,9 @@ static agd_code open_source(const char *path, source *s, agd_status *st) {
   if (state == AGD_TRAILER_BROKEN) code = agd_fail(st, AGD_EDATA, "%s is damaged: its checksum does not fit", path);
   if (code == AGD_OK) code = agd_h5_open_bytes(path, s->bytes, size, &s->file, st);
   if (code == AGD_OK) {
-    s->ours = H5Lexists(s->file, "/trainer", H5P_DEFAULT) != 0;
+    const htri_t trainer = H5Lexists(s->file, "/trainer", H5P_DEFAULT);
+    s->ours = trainer > 0;
+    if (trainer < 0) code = agd_h5_fail(st, path, "/");
     if (s->ours && state != AGD_TRAILER_VALID)
       code = agd_fail(st, AGD_EDATA,
                       "%s is damaged or was changed: it was written by allegrad, but its checksum is gone", path);
@@ -264,12 +266,18 @@ typedef struct layer_list {
   agd_status *st;
 } layer_list;
 
-static agd_code add_layer(layer_list *found, const char *name, const H5L_info_t *link) {
+static agd_code add_layer(layer_list *found, hid_t group, const char *name, const H5L_info_t *link) {
   const char *path = found->source->path;
   uint64_t number;
   numbers *list = NULL;
+  H5O_info_t object;
   if (link->type != H5L_TYPE_HARD)
     return agd_fail(found->st, AGD_EDATA, "%s: /layers/%s is a soft or external link, which is refused", path, name);
+  if (H5Oget_info_by_name2(group, name, &object, H5O_INFO_BASIC, H5P_DEFAULT) < 0)
+    return agd_h5_fail(found->st, path, "/layers");
+  if (object.rc != 1)
+    return agd_fail(found->st, AGD_EDATA, "%s: /layers/%.64s is linked to from elsewhere, which is refused", path,
+                    name);
   if (parse_layer_name(name, dense, &number)) list = &found->dense;
   if (parse_layer_name(name, batch_normalization, &number)) list = &found->norm;
   if (list != NULL) {
@@ -289,9 +297,8 @@ static agd_code add_layer(layer_list *found, const char *name, const H5L_info_t 
 }
 
 static herr_t visit_layer(hid_t group, const char *name, const H5L_info_t *link, void *context) {
-  (void)group;
   layer_list *found = context;
-  found->code = add_layer(found, name, link);
+  found->code = add_layer(found, group, name, link);
   return found->code == AGD_OK ? 0 : 1;
 }
 

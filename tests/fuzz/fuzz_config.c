@@ -1,0 +1,6 @@
+/* libFuzzer on job files (YAML). */
+#include "load.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) { return load_bytes(load_config, bytes, size); }
