@@ -10,7 +10,8 @@ set -euo pipefail
 packages=(gcc libc6-dev make cmake pkg-config openmpi-bin libopenmpi-dev libhdf5-openmpi-dev libopenblas-dev libxsmm-dev
   libfyaml-dev libcsv-dev libssl-dev libprotobuf-c-dev protobuf-c-compiler libisal-dev libzip-dev libjansson-dev gnuplot-nox)
 test_packages=(libcmocka-dev g++ procps mpich libmpich-dev libhdf5-mpich-dev hdf5-tools)
-ci_packages=(clang libclang-rt-14-dev clang-format clang-tidy shellcheck valgrind git python3-venv jq r-base-core r-cran-spdata)
+ci_packages=(clang libclang-rt-14-dev clang-format clang-tidy shellcheck valgrind git python3-venv jq r-base-core r-cran-spdata
+  slurmctld slurmd slurm-client munge iproute2)
 
 case "${1:-build}" in
 build) ;;
