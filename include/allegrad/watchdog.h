@@ -27,6 +27,9 @@ void agd_watchdog_beat(agd_watchdog *watchdog, uint64_t step, const char *what);
 /** What the rank waits for now, between two beats. Cheaper still. */
 void agd_watchdog_note(agd_watchdog *watchdog, const char *what);
 
+/** Where the rank that is being watched is: ", after step 12, in the exchange of gradients"; "" when none is. */
+const char *agd_watchdog_where(char *text, size_t size);
+
 /** Ends the watch and nulls the pointer; NULL is fine. Not collective. */
 void agd_watchdog_stop(agd_watchdog **watchdog);
 

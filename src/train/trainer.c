@@ -297,6 +297,7 @@ static agd_code run_epochs(agd_trainer *t, agd_run *run, agd_status *st) {
   if (t->comm->rank == 0 && agd_progress_start(t->config.progress, &plan, &t->meter, st) == AGD_OK)
     agd_writer_create(t->model, t->optimizer, &t->writer, st);
   agd_code code = agd_comm_agree(t->comm, st);
+  agd_watchdog_stop(&t->watchdog); /* of a run before this one */
   if (code == AGD_OK) code = agd_watchdog_start(t->comm, t->config.timeout, &t->watchdog, st);
   agd_reduce_watch(t->reduce, t->watchdog);
   t->epoch_start = t->last_save = agd_clock();
@@ -310,8 +311,8 @@ static agd_code run_epochs(agd_trainer *t, agd_run *run, agd_status *st) {
   t->write_costs = agd_writer_costs(t->writer);
   agd_writer_destroy(&t->writer);
   agd_progress_end(&t->meter);
+  agd_watchdog_beat(t->watchdog, t->training.step, "the end of the training");
   if (code == AGD_OK) code = agd_comm_agree(t->comm, st);
-  agd_watchdog_stop(&t->watchdog);
   return code;
 }
 

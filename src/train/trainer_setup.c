@@ -274,6 +274,7 @@ agd_code agd_trainer_create(const agd_comm *comm, const agd_config *config, agd_
 void agd_trainer_destroy(agd_trainer **trainer) {
   agd_trainer *t = *trainer;
   if (t == NULL) return;
+  agd_watchdog_stop(&t->watchdog); /* the caller may have gone on with the ranks: what is left to write, to tell */
   agd_training_clear(&t->training);
   agd_rows_clear(&t->validation);
   agd_rows_clear(&t->next_rows);

@@ -7,10 +7,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "allegrad/watchdog.h"
+
+/* An MPI call failed: ends the job, telling where. What MPI itself says of that names neither step nor operation. */
+static void end_job(MPI_Comm *comm, int *code, ...) {
+  char reason[MPI_MAX_ERROR_STRING], where[128];
+  int length = 0, rank = 0;
+  (void)comm;
+  MPI_Error_string(*code, reason, &length);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  fprintf(stderr, "allegrad: error: rank %d: MPI: %s%s\n", rank, reason, agd_watchdog_where(where, sizeof where));
+  fflush(stderr);
+  MPI_Abort(MPI_COMM_WORLD, AGD_EINTERNAL);
+}
+
 /* The node's communicator is given by MPI, or cut from base by `ranks` consecutive ranks. */
 static void create(MPI_Comm base, int ranks, agd_comm *out) {
   MPI_Comm_dup(base, &out->mpi);
-  MPI_Comm_set_errhandler(out->mpi, MPI_ERRORS_ARE_FATAL);
+  MPI_Errhandler handler; /* the node's communicator inherits it */
+  MPI_Comm_create_errhandler(end_job, &handler);
+  MPI_Comm_set_errhandler(out->mpi, handler);
+  MPI_Errhandler_free(&handler);
   MPI_Comm_rank(out->mpi, &out->rank);
   MPI_Comm_size(out->mpi, &out->size);
   if (ranks > 0)

@@ -26,6 +26,9 @@ struct agd_watchdog {
   bool stopped;
 };
 
+/* The watch of this process, for those who fail without knowing it. */
+static _Atomic(agd_watchdog *) running;
+
 /* The state of a process by /proc: 'T' stopped, 'Z' dead, 0 gone. */
 static char process_state(int process) {
   char path[64], line[512], state = 0;
@@ -144,7 +147,7 @@ agd_code agd_watchdog_start(const agd_comm *comm, double timeout, agd_watchdog *
     agd_watchdog_beat(w, 0, "the start of the training");
     const bool started = start_thread(w, st) == AGD_OK;
     code = agd_comm_agree(comm, st);
-    if (code == AGD_OK) *out = w;
+    if (code == AGD_OK) *out = w, atomic_store(&running, w);
     if (code != AGD_OK && started) agd_watchdog_stop(&w);
   }
   if (code != AGD_OK && w != NULL) release(&w);
@@ -162,9 +165,17 @@ void agd_watchdog_note(agd_watchdog *w, const char *what) {
   atomic_store_explicit(&w->what, what, memory_order_relaxed);
 }
 
+const char *agd_watchdog_where(char *text, size_t size) {
+  agd_watchdog *w = atomic_load(&running);
+  text[0] = '\0';
+  if (w != NULL) snprintf(text, size, ", after step %llu, in %s", (unsigned long long)w->step, w->what);
+  return text;
+}
+
 void agd_watchdog_stop(agd_watchdog **watchdog) {
   agd_watchdog *w = *watchdog;
   if (w == NULL) return;
+  atomic_store(&running, NULL);
   pthread_mutex_lock(&w->mutex);
   w->stopped = true;
   pthread_cond_signal(&w->stopping);
