@@ -16,5 +16,5 @@ after() { # after <job> <name> <command>: its id
 }
 train=$(sbatch --parsable "$@" "$here/requeue.sh")
 eval=$(after "$train" eval "allegrad eval '$run' --data '$test'")
-export=$(after "$eval" export "allegrad export '$run' --out '$model'")
-echo "train $train, eval $eval, export $export"
+last=$(after "$eval" export "allegrad export '$run' --out '$model'")
+echo "train $train, eval $eval, export $last"

@@ -110,8 +110,8 @@ static agd_code refuse_command(const char *word) {
 static agd_code start(int *argc, char ***argv, const agd_command *command, const agd_arguments *arguments) {
   int provided = 0;
   agd_signals_note_usr1(); /* a batch system may send it while the data is read */
-  /* Open MPI keeps shared file pointers, which nobody here uses, in a file beside the data: where every node has data of
-   * its own, opening it hangs. */
+  /* Open MPI keeps shared file pointers, which nobody here uses, in a file beside the data: where every node has data
+   * of its own, opening it hangs. */
   setenv("OMPI_MCA_sharedfp", "^lockedfile,individual", 0);
   MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
   agd_gemm_set_threads(1); /* ranks are the parallelism, and no result may depend on the number of cores */

@@ -297,8 +297,6 @@ static agd_code run_epochs(agd_trainer *t, agd_run *run, agd_status *st) {
   if (t->comm->rank == 0 && agd_progress_start(t->config.progress, &plan, &t->meter, st) == AGD_OK)
     agd_writer_create(t->model, t->optimizer, &t->writer, st);
   agd_code code = agd_comm_agree(t->comm, st);
-  agd_watchdog_stop(&t->watchdog); /* of a run before this one */
-  if (code == AGD_OK) code = agd_watchdog_start(t->comm, t->config.timeout, &t->watchdog, st);
   agd_reduce_watch(t->reduce, t->watchdog);
   t->epoch_start = t->last_save = agd_clock();
   while (code == AGD_OK && !is_over(t)) {

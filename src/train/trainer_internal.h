@@ -69,7 +69,7 @@ struct agd_trainer {
   double last_look;            /* when */
   double created;              /* when the trainer was: train.max_seconds */
   double last_save;            /* when a checkpoint was begun: checkpoint.every_minutes */
-  agd_watchdog *watchdog;      /* from where it runs to its end */
+  agd_watchdog *watchdog;      /* from the end of its creation to its own */
   agd_writer *writer;          /* on rank 0, while it runs */
   agd_write_costs write_costs; /* of rank 0, once it has run */
   char note[512];              /* what a resumed training differs in from the one that was left */

@@ -258,6 +258,8 @@ agd_code agd_trainer_resume(const agd_comm *comm, const agd_config *config, cons
     if (code == AGD_OK) code = agd_dataset_open(config->data_file, config->data_x, config->data_y, comm, &data, st);
     if (code == AGD_OK) code = fill(t, data, path, st);
     agd_dataset_close(&data);
+    if (code == AGD_OK) code = agd_watchdog_start(comm, config->timeout, &t->watchdog, st);
+    if (code == AGD_OK) agd_watchdog_beat(t->watchdog, t->training.step, "the start of the training");
   }
   if (code == AGD_OK)
     t->start_seconds = agd_clock() - start;

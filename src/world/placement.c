@@ -27,13 +27,15 @@ typedef struct place {
 /* The first processor of a processor's core: itself where the system does not tell. */
 static size_t core_of(size_t processor) {
   char path[128];
-  unsigned first = 0;
+  char text[32] = "";
   snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%zu/topology/thread_siblings_list", processor);
   FILE *file = fopen(path, "re");
   if (file == NULL) return processor;
-  const bool read = fscanf(file, "%u", &first) == 1;
+  if (fgets(text, sizeof text, file) == NULL) text[0] = '\0';
   fclose(file);
-  return read && first < PROCESSORS ? first : processor;
+  char *end;
+  const size_t first = strtoul(text, &end, 10);
+  return end != text && first < PROCESSORS ? first : processor;
 }
 
 /* A digest of a file's size, its beginning and its end. */

@@ -62,11 +62,13 @@ try() {
   stop,0) ends[continued]=$((ends[continued] + 1)) ;;
   error,0) ends[left]=$((ends[left] + 1)) ;;
   stop,5)
-    [[ $spoken == 1 ]] && grep -q "has waited for .* s (comm.timeout) after step [0-9]*, in .*; rank $rank .* is stopped" "$work/err" ||
-      fail 'the stopped rank, the step or the operation was not told once'
+    [[ $spoken == 1 ]] || fail 'not told once'
+    grep -q "has waited for .* s (comm.timeout) after step [0-9]*, in .*; rank $rank .* is stopped" "$work/err" ||
+      fail 'the stopped rank, the step or the operation was not told'
     ;;
   error,5)
-    [[ $spoken == 1 ]] && grep -q "^allegrad: error: rank $rank: MPI: " "$work/err" || fail 'the rank was not told once'
+    [[ $spoken == 1 ]] || fail 'not told once'
+    grep -q "^allegrad: error: rank $rank: MPI: " "$work/err" || fail 'the rank was not told'
     ! watched || grep -q 'after step [0-9]*, in ' "$work/err" || fail 'step and operation were not told'
     ;;
   kill,137) ;;

@@ -160,19 +160,19 @@ array() {
   expect_whole run/array/rate0.003-seed2
 }
 chain() {
-  local jobs export
+  local jobs last
   enter chain short
   cp "$source/data/lucas_county.h5" test.h5
   jobs=$("$scripts/chain.sh" --ntasks-per-node=1)
-  export=${jobs##* }
-  expect_end "$export" 120 COMPLETED 0:0
+  last=${jobs##* }
+  expect_end "$last" 120 COMPLETED 0:0
   expect_whole run/requeue
   [[ $(cat allegrad-eval-*.out) == "$(allegrad eval "$whole" --data test.h5)" && -s model.onnx ]] || note 'eval or export'
   # When the training fails, the others do not wait for ever.
   sed -i 's/hidden/hiden/' job.yaml
   jobs=$("$scripts/chain.sh" --ntasks-per-node=1)
-  export=${jobs##* }
-  expect_end "$export" 60 CANCELLED 0:0
+  last=${jobs##* }
+  expect_end "$last" 60 CANCELLED 0:0
 }
 
 # ---- without Slurm: mpirun between the two hosts ----
@@ -185,8 +185,10 @@ enter_hosts() { # enter_hosts <scenario> <length>
   enter "$1" "$2"
   printf 'node1 slots=1\nnode2 slots=1\n' >hosts
   # What ssh is elsewhere.
+  # shellcheck disable=SC2016 # the script's own variables
   printf '#!/bin/bash\n. %q\ncluster=%q\nhost=$1\nshift\non "$host" bash -c "$*"\n' \
     "$source/tests/slurm/cluster.sh" "$cluster" >shell
+  # shellcheck disable=SC2016
   printf '#!/bin/bash\n. %q\ncluster=%q\non node1 mpirun --hostfile hosts --mca plm_rsh_agent %q "$@"\n' \
     "$source/tests/slurm/cluster.sh" "$cluster" "$PWD/shell" >launch
   chmod +x shell launch
@@ -215,7 +217,8 @@ lock() {
   local first=$! code=0
   wait_for 30 trains run/lock
   on node2 allegrad train job.yaml --run run/lock --resume >out 2>err || code=$?
-  ((code == 1)) && grep -q 'is being written by another process: process [0-9]* on node1$' err || note "exit code $code: $(cat err)"
+  ((code == 1)) || note "exit code $code"
+  grep -q 'is being written by another process: process [0-9]* on node1$' err || note "$(cat err)"
   pkill --signal TERM --parent "$first" allegrad || kill -TERM "$first"
   code=0
   wait "$first" || code=$?
