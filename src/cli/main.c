@@ -62,9 +62,9 @@ static agd_code complain(const agd_status *st) {
 }
 
 /* Ends a process that cannot talk to the others, all of which fail alike: the launcher's first one speaks, and the
- * others wait a moment, because a launcher ends all as soon as one has failed. */
+ * others wait a moment, because a launcher ends all as soon as one has failed. Memory can be short for one alone. */
 static agd_code complain_alone(const agd_status *st) {
-  if (agd_comm_launched_rank() == 0) return complain(st);
+  if (agd_comm_launched_rank() == 0 || st->code == AGD_EDATA) return complain(st);
   sleep(1);
   return st->code;
 }

@@ -72,6 +72,8 @@ static H5FD_t *driver_open(const char *name, unsigned flags, hid_t access, haddr
     f->bytes = bytes;
     return &f->base;
   }
+  if (bytes.memory != NULL || bytes.fd >= 0) /* what agd_h5_fail tells */
+    H5Epush2(H5E_DEFAULT, __FILE__, __func__, __LINE__, H5E_ERR_CLS, H5E_RESOURCE, H5E_NOSPACE, "out of memory");
   if (bytes.fd >= 0) close(bytes.fd);
   return NULL;
 }

@@ -7,7 +7,7 @@
 
 #include "h5_bytes.h"
 
-static const char broken[] = "refers to a damaged heap of texts";
+static const char broken[] = "refers to a damaged heap of texts", no_memory[] = "is more than memory holds";
 
 /* A reference as it stands in the file: length, address and index, little-endian. */
 enum { AT_LENGTH = 0, AT_ADDRESS = 4, AT_INDEX = 12, REFERENCE = 16 };
@@ -36,21 +36,22 @@ static bool open_store(hid_t file, store *s) {
   return true;
 }
 
-/* Makes the heap at an address the one in use. */
-static bool use_heap(store *s, uint64_t address) {
+/* Makes the heap at an address the one in use; NULL, or what is wrong. */
+static const char *use_heap(store *s, uint64_t address) {
   unsigned char head[HEAD];
-  if (s->heap != NULL && s->heap_address == address) return true;
+  if (s->heap != NULL && s->heap_address == address) return NULL;
   free(s->heap);
   s->heap = NULL;
-  if (address > s->bytes->size || !agd_h5_bytes_read(s->bytes, s->base + address, head, HEAD)) return false;
+  if (address > s->bytes->size || !agd_h5_bytes_read(s->bytes, s->base + address, head, HEAD)) return broken;
   const uint64_t size = agd_h5_bytes_number(head + AT_SIZE, 8);
   if (memcmp(head, "GCOL", 4) != 0 || head[AT_VERSION] != 1 || size < HEAP_LEAST || size > s->bytes->size ||
       size > s->left)
-    return false;
+    return broken;
   s->left -= size;
   s->heap = malloc((size_t)size);
   s->heap_address = address, s->heap_size = size;
-  return s->heap != NULL && agd_h5_bytes_read(s->bytes, s->base + address, s->heap, size);
+  if (s->heap == NULL) return no_memory;
+  return agd_h5_bytes_read(s->bytes, s->base + address, s->heap, size) ? NULL : broken;
 }
 
 /* An object of the heap in use, NULL when there is none of that index. */
@@ -75,12 +76,13 @@ static const char *read_text(store *s, const unsigned char reference[REFERENCE],
   const unsigned char *bytes = NULL;
   uint64_t size = 0;
   if (length > 0) {
-    if (!use_heap(s, agd_h5_bytes_number(reference + AT_ADDRESS, 8))) return broken;
+    const char *wrong = use_heap(s, agd_h5_bytes_number(reference + AT_ADDRESS, 8));
+    if (wrong != NULL) return wrong;
     bytes = find_object(s, index, &size);
     if (bytes == NULL || length > size) return broken;
   }
   *text = malloc((size_t)length + 1);
-  if (*text == NULL) return "is more than memory holds";
+  if (*text == NULL) return no_memory;
   if (length > 0) memcpy(*text, bytes, (size_t)length);
   (*text)[length] = '\0';
   return NULL;
@@ -113,7 +115,7 @@ const char *agd_h5_text_read(hid_t attribute, size_t count, char **texts) {
   store s = {0};
   const char *wrong = NULL;
   if (references == NULL)
-    wrong = "is more than memory holds";
+    wrong = no_memory;
   else if (file < 0 || !open_store(file, &s) || !read_references(attribute, references))
     wrong = "holds texts in a way that cannot be read";
   for (size_t i = 0; i < count && wrong == NULL; i++) wrong = read_text(&s, references + i * REFERENCE, &texts[i]);
