@@ -282,7 +282,6 @@ agd_code agd_trainer_create(const agd_comm *comm, const agd_config *config, agd_
 void agd_trainer_destroy(agd_trainer **trainer) {
   agd_trainer *t = *trainer;
   if (t == NULL) return;
-  agd_watchdog_stop(&t->watchdog);
   agd_training_clear(&t->training);
   agd_rows_clear(&t->validation);
   agd_rows_clear(&t->next_rows);
@@ -297,6 +296,7 @@ void agd_trainer_destroy(agd_trainer **trainer) {
   agd_optimizer_destroy(&t->optimizer);
   agd_model_destroy(&t->model);
   agd_reduce_destroy(&t->reduce);
+  agd_watchdog_stop(&t->watchdog);
   agd_release(trainer);
 }
 
