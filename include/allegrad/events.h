@@ -16,7 +16,8 @@ typedef struct agd_events agd_events;
 agd_code agd_events_open(const char *folder, agd_events **out, agd_status *st);
 
 /** Opens the newest event file of a folder to go on with it: what follows the first record of step `end` or later, and
- * a record that was cut off, is removed. Without a file that can be gone on with, as agd_events_open. */
+ * a record that was cut off, is removed. Without such a file, and when the newest is none, as agd_events_open.
+ * AGD_EDATA when a file or folder cannot be read or written, or memory is short. */
 agd_code agd_events_continue(const char *folder, int64_t end, agd_events **out, agd_status *st);
 
 /** Forces to disk what was written. AGD_EDATA on failure. */

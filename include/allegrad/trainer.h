@@ -26,7 +26,7 @@ typedef struct agd_trainer_summary {
   bool stopped_early;   /**< train.early_stopping has ended it */
 } agd_trainer_summary;
 
-/** Opens the data, makes model, optimizer and shards. From then on to agd_trainer_destroy the ranks watch each other
+/** Opens the data, makes model, optimizer and shards. From here to agd_trainer_destroy the ranks watch each other
  * (watchdog.h): without progress for comm.timeout the job ends. Collective on comm; the outcome is agreed.
  * @param comm    borrowed; must outlive the trainer
  * @param config  equal on all ranks (agd_comm_broadcast); copied

@@ -5,7 +5,8 @@
  * on standard error what the rank was waiting for, at which step, and which rank of its node is stopped or gone, and
  * ends the process with AGD_EINTERNAL, upon which the launcher ends the job. One rank speaks: of a node that sees the
  * culprit, the first that runs; the others only when nobody has ended the job some seconds later. A whole job that was
- * stopped and continued gets its time anew.
+ * stopped and continued gets its time anew. Until the first beat, while data is read, a rank may take any time, and
+ * only one that is stopped or gone ends the job.
  */
 #ifndef ALLEGRAD_WATCHDOG_H
 #define ALLEGRAD_WATCHDOG_H
@@ -27,8 +28,8 @@ void agd_watchdog_beat(agd_watchdog *watchdog, uint64_t step, const char *what);
 /** What the rank waits for now, between two beats. Cheaper still. */
 void agd_watchdog_note(agd_watchdog *watchdog, const char *what);
 
-/** Where the rank that is being watched is: ", after step 12, in the exchange of gradients"; "" when none is. */
-const char *agd_watchdog_where(char *text, size_t size);
+/** Where the process stands, for a message: "after step 12, in a training step". Not collective. */
+void agd_watchdog_place(char *text, size_t size);
 
 /** Ends the watch and nulls the pointer; NULL is fine. Not collective. */
 void agd_watchdog_stop(agd_watchdog **watchdog);

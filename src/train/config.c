@@ -140,7 +140,9 @@ agd_code agd_config_parse(const char *text, const char *name, const char *const 
 /* Reads up to AGD_JOB_MAX bytes; also from a pipe. */
 static agd_code read_file(const char *path, char *text, size_t *length, agd_status *st) {
   FILE *file = fopen(path, "rb");
-  if (file == NULL) return agd_fail(st, AGD_EUSAGE, "%s: the job file cannot be opened: %s", path, strerror(errno));
+  if (file == NULL)
+    return agd_fail(st, errno == ENOMEM ? AGD_EDATA : AGD_EUSAGE, "%s: the job file cannot be opened: %s", path,
+                    strerror(errno));
   errno = 0;
   *length = fread(text, 1, AGD_JOB_MAX + 1, file);
   const int error = ferror(file) ? errno : 0;

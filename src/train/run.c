@@ -342,16 +342,18 @@ static bool parse_metrics(char *line, size_t further, agd_epoch_metrics *metrics
 /* ---- a run that goes on ---- */
 
 /* Whether the logs that are there were begun by a run: what a killed one leaves, and not a file of somebody's. */
-static bool was_begun(const char *folder) {
+static agd_code find_begun(const char *folder, bool *ours, agd_status *st) {
   char path[AGD_PATH_MAX], head[sizeof READ_COLUMNS] = "";
   struct stat info;
   join(path, folder, "metrics.csv");
+  *ours = false;
   FILE *file = fopen(path, "re");
-  if (file == NULL) return false;
-  const bool ours = (fstat(fileno(file), &info) == 0 && info.st_size == 0) ||
-                    (fgets(head, sizeof head, file) != NULL && strcmp(head, READ_COLUMNS) == 0);
+  if (file == NULL)
+    return errno == ENOENT ? AGD_OK : agd_fail(st, AGD_EDATA, "cannot open %s: %s", path, strerror(errno));
+  *ours = (fstat(fileno(file), &info) == 0 && info.st_size == 0) ||
+          (fgets(head, sizeof head, file) != NULL && strcmp(head, READ_COLUMNS) == 0);
   fclose(file);
-  return ours;
+  return AGD_OK;
 }
 
 agd_code agd_run_find_checkpoint(const agd_run *run, char *checkpoint, void (*note)(const char *), agd_status *st) {
@@ -383,7 +385,9 @@ agd_code agd_run_open(const char *folder, double patience, agd_run **out, agd_ru
   *out = NULL, *state = AGD_RUN_RUNNING;
   AGD_TRY(check_length(folder, st));
   AGD_TRY(take_folder(folder, patience, out, st));
-  agd_code code = was_begun(folder) ? AGD_OK : refuse_held(folder, st);
+  bool ours;
+  agd_code code = find_begun(folder, &ours, st);
+  if (code == AGD_OK && !ours) code = refuse_held(folder, st);
   if (code == AGD_OK && agd_run_status(folder, state, text, sizeof text, NULL) != AGD_OK) *state = AGD_RUN_RUNNING;
   if (code != AGD_OK) agd_run_release(out);
   return code;

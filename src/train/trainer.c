@@ -29,6 +29,10 @@ static bool ends_after(const agd_trainer *t, uint64_t steps) {
   return t->config.max_steps > 0 && steps >= t->config.max_steps;
 }
 
+bool agd_trainer_has_epoch(const agd_trainer *t, uint64_t epoch) {
+  return epoch < t->config.epochs && !ends_after(t, epoch * agd_trainer_steps(t));
+}
+
 /* Sums the losses of the last steps over ranks, logs them (rank 0) and looks for the first that is not finite. The last
  * step of the window is step `last` of the epoch. Collective. A divergence is the same on every rank; a file error of
  * rank 0 stays in its status until the ranks agree at the end of the epoch. */
@@ -57,7 +61,7 @@ static void share_losses(agd_trainer *t, uint64_t last, agd_run *run, agd_status
  * shuffling rows stay where they are. Collective; the outcome is agreed. */
 static agd_code send_for_rows(agd_trainer *t, uint64_t next_epoch, agd_status *st) {
   const bool shuffles = t->config.shuffle != AGD_SHUFFLE_NONE, moves = t->config.shuffle == AGD_SHUFFLE_GLOBAL;
-  if (next_epoch >= t->config.epochs || !shuffles || ends_after(t, next_epoch * agd_trainer_steps(t))) return AGD_OK;
+  if (!shuffles || !agd_trainer_has_epoch(t, next_epoch)) return AGD_OK;
   const double start = agd_clock();
   const uint64_t epoch = next_epoch - 1;
   const agd_permutation order = agd_epoch_order(t->plan.rows, moves, t->config.seed, next_epoch);
@@ -309,9 +313,7 @@ static agd_code run_epochs(agd_trainer *t, agd_run *run, agd_status *st) {
   t->write_costs = agd_writer_costs(t->writer);
   agd_writer_destroy(&t->writer);
   agd_progress_end(&t->meter);
-  agd_watchdog_beat(t->watchdog, t->training.step, "the end of the training");
-  if (code == AGD_OK) code = agd_comm_agree(t->comm, st);
-  return code;
+  return code == AGD_OK ? agd_comm_agree(t->comm, st) : code;
 }
 
 /* What failed between two steps says after which. */
@@ -324,6 +326,7 @@ static agd_code name_step(const agd_trainer *t, agd_status *st) {
 agd_code agd_trainer_run(agd_trainer *t, agd_run *run, agd_status *st) {
   if (run_epochs(t, run, st) != AGD_OK) return name_step(t, st);
   if (t->config.recalibrate == AGD_RECALIBRATE_END) AGD_TRY(agd_trainer_recalibrate(t, st));
+  agd_watchdog_beat(t->watchdog, t->training.step, "writing the final weights");
   collect_slots(t);
   if (run != NULL) {
     char path[AGD_PATH_MAX];

@@ -69,7 +69,7 @@ struct agd_trainer {
   double last_look;            /* when */
   double created;              /* when the trainer was: train.max_seconds */
   double last_save;            /* when a checkpoint was begun: checkpoint.every_minutes */
-  agd_watchdog *watchdog;      /* from the end of its creation to its own */
+  agd_watchdog *watchdog;      /* from the reading of the data to the end */
   agd_writer *writer;          /* on rank 0, while it runs */
   agd_write_costs write_costs; /* of rank 0, once it has run */
   char note[512];              /* what a resumed training differs in from the one that was left */
@@ -122,6 +122,9 @@ agd_code agd_trainer_check_rows(agd_trainer *trainer, uint64_t fingerprint, agd_
 
 /* Steps of an epoch: train.accumulate batches each, the last perhaps fewer. */
 uint64_t agd_trainer_steps(const agd_trainer *trainer);
+
+/* Whether an epoch, from 0, begins before epochs or max_steps end the training. Not collective. */
+bool agd_trainer_has_epoch(const agd_trainer *trainer, uint64_t epoch);
 
 /* Rows of a step of the epoch over all ranks. */
 uint64_t agd_trainer_step_rows(const agd_trainer *trainer, uint64_t step);

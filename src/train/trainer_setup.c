@@ -79,10 +79,17 @@ static agd_code read_random_split(agd_trainer *t, agd_dataset *data, agd_rows *t
   return code;
 }
 
+/* The epoch in whose order rows lie at first. Those of an epoch that is not trained any more are never sent for: a
+ * training that is resumed at its end has its rows where one that was not interrupted has them. */
+static uint64_t first_order(const agd_trainer *t) {
+  const uint64_t epoch = t->training.epoch;
+  return epoch > 0 && !agd_trainer_has_epoch(t, epoch) ? epoch - 1 : epoch;
+}
+
 /* From where the rows were read to where the epoch needs them. */
 static agd_code take_first_order(agd_trainer *t, const agd_rows *blocks, agd_status *st) {
   const bool moves = t->config.shuffle == AGD_SHUFFLE_GLOBAL;
-  const agd_permutation order = agd_epoch_order(t->plan.rows, moves, t->config.seed, t->training.epoch);
+  const agd_permutation order = agd_epoch_order(t->plan.rows, moves, t->config.seed, first_order(t));
   AGD_TRY(agd_rows_create(t->comm, &t->plan, &order, 0, blocks->features, blocks->targets, &t->rows, st));
   AGD_TRY(agd_transfer_start(t->comm, blocks, &t->rows, &t->transfer, st));
   agd_transfer_finish(&t->transfer);
@@ -93,7 +100,7 @@ static agd_code take_first_order(agd_trainer *t, const agd_rows *blocks, agd_sta
 static agd_code shuffle_shard(agd_trainer *t, agd_status *st) {
   agd_rows shuffled;
   AGD_TRY(agd_rows_create(t->comm, &t->plan, &t->rows.order, 0, t->rows.features, t->rows.targets, &shuffled, st));
-  agd_rows_reshuffle(&t->rows, NULL, &shuffled, t->training.epoch, t->config.seed, t->comm->rank);
+  agd_rows_reshuffle(&t->rows, NULL, &shuffled, first_order(t), t->config.seed, t->comm->rank);
   agd_rows_clear(&t->rows);
   t->rows = shuffled;
   return AGD_OK;
@@ -254,12 +261,11 @@ agd_code agd_trainer_resume(const agd_comm *comm, const agd_config *config, cons
     t->pace = LOSS_WINDOW;
     t->created = start;
     agd_dataset *data = NULL;
-    code = take_batch_per_rank(t, st); /* the same on every rank */
+    code = agd_watchdog_start(comm, config->timeout, &t->watchdog, st);
+    if (code == AGD_OK) code = take_batch_per_rank(t, st); /* the same on every rank */
     if (code == AGD_OK) code = agd_dataset_open(config->data_file, config->data_x, config->data_y, comm, &data, st);
     if (code == AGD_OK) code = fill(t, data, path, st);
     agd_dataset_close(&data);
-    if (code == AGD_OK) code = agd_watchdog_start(comm, config->timeout, &t->watchdog, st);
-    if (code == AGD_OK) agd_watchdog_beat(t->watchdog, t->training.step, "the start of the training");
   }
   if (code == AGD_OK)
     t->start_seconds = agd_clock() - start;
@@ -276,7 +282,6 @@ agd_code agd_trainer_create(const agd_comm *comm, const agd_config *config, agd_
 void agd_trainer_destroy(agd_trainer **trainer) {
   agd_trainer *t = *trainer;
   if (t == NULL) return;
-  agd_watchdog_stop(&t->watchdog); /* the caller may have gone on with the ranks: what is left to write, to tell */
   agd_training_clear(&t->training);
   agd_rows_clear(&t->validation);
   agd_rows_clear(&t->next_rows);
@@ -291,6 +296,7 @@ void agd_trainer_destroy(agd_trainer **trainer) {
   agd_optimizer_destroy(&t->optimizer);
   agd_model_destroy(&t->model);
   agd_reduce_destroy(&t->reduce);
+  agd_watchdog_stop(&t->watchdog);
   agd_release(trainer);
 }
 

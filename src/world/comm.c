@@ -9,25 +9,34 @@
 
 #include "allegrad/watchdog.h"
 
-/* An MPI call failed: ends the job, telling where. What MPI itself says of that names neither step nor operation. */
-static void end_job(MPI_Comm *comm, int *code, ...) {
-  char reason[MPI_MAX_ERROR_STRING], where[128];
+/* MPI cannot go on after an error of its own: the rank tells where it was, and ends the job with our code. */
+static void end_on_error(MPI_Comm *where, int *error, ...) {
+  char reason[MPI_MAX_ERROR_STRING] = "", place[160];
   int length = 0, rank = 0;
-  (void)comm;
-  MPI_Error_string(*code, reason, &length);
+  (void)where;
+  MPI_Error_string(*error, reason, &length);
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  fprintf(stderr, "allegrad: error: rank %d: MPI: %s%s\n", rank, reason, agd_watchdog_where(where, sizeof where));
+  agd_watchdog_place(place, sizeof place);
+  fprintf(stderr,
+          "allegrad: error: rank %d: MPI failed %s: %s. The job ends; --resume goes on after its newest checkpoint\n",
+          rank, place, reason);
   fflush(stderr);
   MPI_Abort(MPI_COMM_WORLD, AGD_EINTERNAL);
 }
 
+/* For what is made of base, and for calls that name no communicator (MPI-3: those of world, MPI-4: of self). */
+static void handle_errors(MPI_Comm base) {
+  const MPI_Comm comms[] = {base, MPI_COMM_WORLD, MPI_COMM_SELF};
+  MPI_Errhandler handler;
+  MPI_Comm_create_errhandler(end_on_error, &handler);
+  for (size_t c = 0; c < sizeof comms / sizeof *comms; c++) MPI_Comm_set_errhandler(comms[c], handler);
+  MPI_Errhandler_free(&handler);
+}
+
 /* The node's communicator is given by MPI, or cut from base by `ranks` consecutive ranks. */
 static void create(MPI_Comm base, int ranks, agd_comm *out) {
+  handle_errors(base);
   MPI_Comm_dup(base, &out->mpi);
-  MPI_Errhandler handler; /* the node's communicator inherits it */
-  MPI_Comm_create_errhandler(end_job, &handler);
-  MPI_Comm_set_errhandler(out->mpi, handler);
-  MPI_Errhandler_free(&handler);
   MPI_Comm_rank(out->mpi, &out->rank);
   MPI_Comm_size(out->mpi, &out->size);
   if (ranks > 0)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "allegrad/folder.h"
+#include "allegrad/memory.h"
 #include "events.pb-c.h"
 
 struct agd_events {
@@ -21,6 +22,7 @@ struct agd_events {
 };
 
 enum { LENGTH_BYTES = 8, CRC_BYTES = 4, HEAD_BYTES = LENGTH_BYTES + CRC_BYTES };
+enum { RECORD_MAX = 1 << 20 }; /* a record is shorter */
 
 static double now(void) {
   struct timespec time;
@@ -40,7 +42,7 @@ static void put_masked_crc(unsigned char *to, unsigned char *bytes, size_t size)
  * reader sees whole records as soon as they exist. */
 static agd_code write_event(agd_events *events, const Agd__Event *event, agd_status *st) {
   const size_t size = agd__event__get_packed_size(event);
-  AGD_REQUIRE(size < (1 << 20)); /* crc32_iscsi counts in int */
+  AGD_REQUIRE(size < RECORD_MAX); /* crc32_iscsi counts in int */
   unsigned char *record = malloc(HEAD_BYTES + size + CRC_BYTES);
   if (record == NULL) return agd_fail(st, AGD_EDATA, "out of memory: an event for %s", events->path);
   const uint64_t length = htole64(size);
@@ -108,79 +110,96 @@ agd_code agd_events_open(const char *folder, agd_events **out, agd_status *st) {
 
 /* ---- going on with a file ---- */
 
-/* The path of the newest event file in a folder, to be freed; NULL when there is none. Names begin with the time. */
-static char *find_newest(const char *folder) {
-  static const char head[] = "events.out.tfevents.";
-  char *newest = NULL;
-  DIR *stream = opendir(folder);
-  if (stream == NULL) return NULL;
-  for (const struct dirent *item; (item = readdir(stream)) != NULL;) {
-    if (strncmp(item->d_name, head, sizeof head - 1) != 0) continue;
-    if (newest != NULL && strcmp(item->d_name, newest) < 0) continue;
-    free(newest);
-    newest = strdup(item->d_name);
-  }
-  closedir(stream);
-  char *path = NULL;
-  if (newest != NULL && asprintf(&path, "%s/%s", folder, newest) < 0) path = NULL;
-  free(newest);
-  return path;
+static agd_code cannot(const char *verb, const char *path, int error, agd_status *st) {
+  return agd_fail(st, AGD_EDATA, "cannot %s %s: %s", verb, path, strerror(error));
 }
 
-/* Reads a record of the file into *bytes (malloc); false at the end and when it is none. */
-static bool read_record(FILE *file, uint8_t **bytes, size_t *size) {
+/* The newest event file among those of an open folder, to be freed; NULL when there is none. Names begin with the time.
+ * False when memory is short. */
+static bool take_newest(DIR *stream, char **newest) {
+  static const char head[] = "events.out.tfevents.";
+  *newest = NULL;
+  for (const struct dirent *item; (item = readdir(stream)) != NULL;) {
+    if (strncmp(item->d_name, head, sizeof head - 1) != 0) continue;
+    if (*newest != NULL && strcmp(item->d_name, *newest) < 0) continue;
+    free(*newest);
+    *newest = strdup(item->d_name);
+    if (*newest == NULL) return false;
+  }
+  return true;
+}
+
+/* The path of the newest event file in a folder, to be freed; NULL when there is none. What cannot be looked at is not
+ * taken for that: the file would not be gone on with. */
+static agd_code find_newest(const char *folder, char **path, agd_status *st) {
+  char *newest;
+  *path = NULL;
+  DIR *stream = opendir(folder);
+  if (stream == NULL) return errno == ENOENT ? AGD_OK : cannot("read the folder", folder, errno, st);
+  bool good = take_newest(stream, &newest);
+  closedir(stream);
+  if (newest != NULL && asprintf(path, "%s/%s", folder, newest) < 0) *path = NULL, good = false;
+  free(newest);
+  return good ? AGD_OK : agd_fail(st, AGD_EDATA, "out of memory: the event files in %s", folder);
+}
+
+/* Reads a record of the file; false at the end and when it is none. */
+static bool read_record(FILE *file, uint8_t bytes[RECORD_MAX], size_t *size) {
   unsigned char head[HEAD_BYTES], crc[CRC_BYTES], expected[CRC_BYTES];
   uint64_t length;
-  *bytes = NULL;
   if (fread(head, 1, HEAD_BYTES, file) != HEAD_BYTES) return false;
   put_masked_crc(expected, head, LENGTH_BYTES);
   memcpy(&length, head, LENGTH_BYTES);
   length = le64toh(length);
-  if (memcmp(expected, head + LENGTH_BYTES, CRC_BYTES) != 0 || length >= (1 << 20)) return false;
+  if (memcmp(expected, head + LENGTH_BYTES, CRC_BYTES) != 0 || length >= RECORD_MAX) return false;
   *size = (size_t)length;
-  *bytes = malloc(*size + 1);
-  if (*bytes != NULL && fread(*bytes, 1, *size, file) == *size && fread(crc, 1, CRC_BYTES, file) == CRC_BYTES) {
-    put_masked_crc(expected, *bytes, *size);
-    if (memcmp(expected, crc, CRC_BYTES) == 0) return true;
-  }
-  free(*bytes);
-  return false;
+  if (fread(bytes, 1, *size, file) != *size || fread(crc, 1, CRC_BYTES, file) != CRC_BYTES) return false;
+  put_masked_crc(expected, bytes, *size);
+  return memcmp(expected, crc, CRC_BYTES) == 0;
 }
 
 /* Where the whole records of steps before `end` end; 0 when the file does not even begin as one. */
-static long find_end(FILE *file, int64_t end) {
-  long place = 0;
+static agd_code find_end(FILE *file, const char *path, int64_t end, long *place, agd_status *st) {
   size_t size;
-  for (uint8_t *bytes; read_record(file, &bytes, &size); free(bytes)) {
+  uint8_t *bytes;
+  *place = 0;
+  AGD_TRY(agd_allocate(RECORD_MAX, 1, "a record of an event file", (void **)&bytes, st));
+  for (bool wanted = true; wanted && read_record(file, bytes, &size);) {
     Agd__Event *event = agd__event__unpack(NULL, size, bytes);
-    const bool wanted = event != NULL && (event->what_case != AGD__EVENT__WHAT_SUMMARY || event->step < end);
+    wanted = event != NULL && (event->what_case != AGD__EVENT__WHAT_SUMMARY || event->step < end);
     if (event != NULL) agd__event__free_unpacked(event, NULL);
-    if (!wanted) {
-      free(bytes);
-      break;
-    }
-    place = ftell(file);
+    if (wanted) *place = ftell(file);
   }
-  return place;
+  agd_release(&bytes);
+  return ferror(file) == 0 ? AGD_OK : cannot("read", path, errno, st);
 }
 
-agd_code agd_events_continue(const char *folder, int64_t end, agd_events **out, agd_status *st) {
-  *out = NULL;
-  char *path = find_newest(folder);
-  if (path == NULL) return agd_events_open(folder, out, st);
+/* Goes on with a file, whose path it takes over with *out; *out stays NULL when it is no event file. */
+static agd_code continue_file(char *path, int64_t end, agd_events **out, agd_status *st) {
+  long place;
   FILE *file = fopen(path, "r+be");
-  const long place = file != NULL ? find_end(file, end) : 0;
-  agd_events *events = place > 0 ? calloc(1, sizeof *events) : NULL;
+  if (file == NULL) return cannot("open", path, errno, st);
+  agd_code code = find_end(file, path, end, &place, st);
+  agd_events *events = code == AGD_OK && place > 0 ? calloc(1, sizeof *events) : NULL;
   if (events != NULL && ftruncate(fileno(file), place) == 0 && fseek(file, place, SEEK_SET) == 0) {
-    events->file = file;
-    events->path = path;
+    *events = (agd_events){.file = file, .path = path};
     *out = events;
     return AGD_OK;
   }
-  if (file != NULL) fclose(file);
+  if (code == AGD_OK && place > 0) code = cannot("write", path, errno, st);
+  fclose(file);
   free(events);
+  return code;
+}
+
+agd_code agd_events_continue(const char *folder, int64_t end, agd_events **out, agd_status *st) {
+  char *path;
+  *out = NULL;
+  AGD_TRY(find_newest(folder, &path, st));
+  const agd_code code = path != NULL ? continue_file(path, end, out, st) : AGD_OK;
+  if (*out != NULL) return AGD_OK;
   free(path);
-  return agd_events_open(folder, out, st);
+  return code == AGD_OK ? agd_events_open(folder, out, st) : code;
 }
 
 agd_code agd_events_sync(agd_events *events, agd_status *st) {

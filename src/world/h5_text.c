@@ -7,7 +7,7 @@
 
 #include "h5_bytes.h"
 
-static const char broken[] = "refers to a damaged heap of texts", no_memory[] = "is more than memory holds";
+static const char broken[] = "refers to a damaged heap of texts", no_memory[] = "cannot be read: out of memory";
 
 /* A reference as it stands in the file: length, address and index, little-endian. */
 enum { AT_LENGTH = 0, AT_ADDRESS = 4, AT_INDEX = 12, REFERENCE = 16 };

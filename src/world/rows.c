@@ -302,19 +302,21 @@ agd_code agd_transfer_start(const agd_comm *comm, const agd_rows *from, agd_rows
   }
   agd_allocate(1, sizeof *t, what, (void **)&t, st);
   agd_code code = agd_comm_agree(comm, st);
-  if (code == AGD_OK) {
-    uint64_t largest = 0;
-    for (int rank = 0; rank < comm->size; rank++) {
-      const uint64_t rows = agd_plan_shard_rows(&to->plan, rank);
-      if (rows > largest) largest = rows;
-    }
-    /* NOLINTNEXTLINE(*NullDereference): agreed means allocated, on this rank too */
-    *t = (agd_transfer){.comm = comm, .from = from, .to = to, .rounds = agd_transfer_rounds(largest)};
-    t->request = MPI_REQUEST_NULL;
-    MPI_Type_contiguous((int)row_width(t), AGD_MPI_REAL, &t->row);
-    MPI_Type_commit(&t->row);
-    code = prepare(t, st);
+  if (code != AGD_OK) {
+    agd_release(&t); /* nothing is in it yet, where there is one */
+    return code;
   }
+  uint64_t largest = 0;
+  for (int rank = 0; rank < comm->size; rank++) {
+    const uint64_t rows = agd_plan_shard_rows(&to->plan, rank);
+    if (rows > largest) largest = rows;
+  }
+  /* NOLINTNEXTLINE(*NullDereference): agreed means allocated, on this rank too */
+  *t = (agd_transfer){.comm = comm, .from = from, .to = to, .rounds = agd_transfer_rounds(largest)};
+  t->request = MPI_REQUEST_NULL;
+  MPI_Type_contiguous((int)row_width(t), AGD_MPI_REAL, &t->row);
+  MPI_Type_commit(&t->row);
+  code = prepare(t, st);
   if (code == AGD_OK)
     start_round(t);
   else

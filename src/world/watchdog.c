@@ -18,6 +18,7 @@ struct agd_watchdog {
   double timeout;
   int *process, *world_rank; /* [node_size] */
   _Atomic double last;       /* when the last beat was */
+  atomic_bool patient;       /* before the first: there is no limit for ranks that run */
   _Atomic uint64_t step;
   _Atomic(const char *) what;
   pthread_t thread;
@@ -26,8 +27,8 @@ struct agd_watchdog {
   bool stopped;
 };
 
-/* The watch of this process, for those who fail without knowing it. */
-static _Atomic(agd_watchdog *) running;
+/* The one that was started last and runs: what the process does now. */
+static const agd_watchdog *newest;
 
 /* The state of a process by /proc: 'T' stopped, 'Z' dead, 0 gone. */
 static char process_state(int process) {
@@ -69,15 +70,16 @@ static void end_job(const agd_watchdog *w, const char *culprit) {
   _Exit(AGD_EINTERNAL);
 }
 
-/* The time is over. The first running rank of a node where one is stopped speaks at once. Any other speaks a while
+/* The time is over. Where there is no limit for ranks that run, or read from a slow disk, it begins anew for them. The
+ * first running rank of a node where one is stopped speaks at once. Any other speaks a while
  * later, and so does everybody where a rank has ended: the launcher is about to end the job for that. */
-static void give_up(const agd_watchdog *w, double overdue) {
+static void give_up(agd_watchdog *w, double overdue) {
   char culprit[128] = "no rank of this node is stopped or gone";
   bool stopped = false, ended = false;
   int first = w->node_rank;
   for (int r = w->node_size - 1; r >= 0; r--) {
     const char state = process_state(w->process[r]), *words = describe_state(state);
-    if (words == NULL) {
+    if (words == NULL || (w->patient && state == 'D')) {
       if (r < first) first = r;
       continue;
     }
@@ -87,7 +89,9 @@ static void give_up(const agd_watchdog *w, double overdue) {
       ended = true;
     snprintf(culprit, sizeof culprit, "rank %d (process %d) %s", w->world_rank[r], w->process[r], words);
   }
-  if ((stopped && !ended && first == w->node_rank) || overdue > 3 + 3 * (w->rank < 9 ? w->rank : 9))
+  if (w->patient && !stopped && !ended)
+    atomic_store(&w->last, agd_clock());
+  else if ((stopped && !ended && first == w->node_rank) || overdue > 3 + 3 * (w->rank < 9 ? w->rank : 9))
     end_job(w, culprit);
 }
 
@@ -145,9 +149,10 @@ agd_code agd_watchdog_start(const agd_comm *comm, double timeout, agd_watchdog *
     MPI_Allgather(&process, 1, MPI_INT, w->process, 1, MPI_INT, comm->node);
     MPI_Allgather(&comm->rank, 1, MPI_INT, w->world_rank, 1, MPI_INT, comm->node);
     agd_watchdog_beat(w, 0, "the start of the training");
+    w->patient = true;
     const bool started = start_thread(w, st) == AGD_OK;
     code = agd_comm_agree(comm, st);
-    if (code == AGD_OK) *out = w, atomic_store(&running, w);
+    if (code == AGD_OK) newest = *out = w;
     if (code != AGD_OK && started) agd_watchdog_stop(&w);
   }
   if (code != AGD_OK && w != NULL) release(&w);
@@ -159,23 +164,24 @@ void agd_watchdog_beat(agd_watchdog *w, uint64_t step, const char *what) {
   atomic_store_explicit(&w->step, step, memory_order_relaxed);
   atomic_store_explicit(&w->what, what, memory_order_relaxed);
   atomic_store_explicit(&w->last, agd_clock(), memory_order_relaxed);
+  atomic_store_explicit(&w->patient, false, memory_order_relaxed);
 }
 
 void agd_watchdog_note(agd_watchdog *w, const char *what) {
   atomic_store_explicit(&w->what, what, memory_order_relaxed);
 }
 
-const char *agd_watchdog_where(char *text, size_t size) {
-  agd_watchdog *w = atomic_load(&running);
-  text[0] = '\0';
-  if (w != NULL) snprintf(text, size, ", after step %llu, in %s", (unsigned long long)w->step, w->what);
-  return text;
+void agd_watchdog_place(char *text, size_t size) {
+  if (newest == NULL)
+    snprintf(text, size, "before or after the training");
+  else
+    snprintf(text, size, "after step %llu, in %s", (unsigned long long)newest->step, newest->what);
 }
 
 void agd_watchdog_stop(agd_watchdog **watchdog) {
   agd_watchdog *w = *watchdog;
   if (w == NULL) return;
-  atomic_store(&running, NULL);
+  if (newest == w) newest = NULL;
   pthread_mutex_lock(&w->mutex);
   w->stopped = true;
   pthread_cond_signal(&w->stopping);
