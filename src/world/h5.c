@@ -423,7 +423,7 @@ static char **read_texts(hid_t at, const char *file_name, const char *name, size
   }
   const bool possible = *found <= H5Aget_storage_size(attribute) / 16;
   char **texts = possible ? calloc(*found + 1, sizeof *texts) : NULL;
-  const char *wrong = "is more than memory holds";
+  const char *wrong = "cannot be read: out of memory";
   if (texts != NULL) wrong = agd_h5_text_read(attribute, *found, texts);
   H5Aclose(attribute);
   if (wrong == NULL) return texts;
