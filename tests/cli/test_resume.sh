@@ -48,6 +48,17 @@ interrupted() {
 }
 for ranks in 1 2 3 4; do interrupted "$ranks" "np$ranks"; done
 interrupted 2 shard --set train.shuffle=shard
+# At its very end, before the final recalibration.
+for shuffle in global shard; do
+  options=(--set train.shuffle=$shuffle --set model.batch_norm.recalibrate=end)
+  run 0 2 train "$work/job.yaml" --run "$work/end-$shuffle-whole" "${options[@]}"
+  cp -r "$work/end-$shuffle-whole" "$work/end-$shuffle"
+  rm "$work/end-$shuffle/final.weights.h5"
+  sed -i 's/finished/running/' "$work/end-$shuffle/status"
+  run 0 2 train "$work/job.yaml" --run "$work/end-$shuffle" "${options[@]}" --resume
+  data 'after step 320,'
+  same_run "end-$shuffle-whole" "end-$shuffle"
+done
 ends=(17 54) # of 27
 interrupted 3 accumulate --set train.accumulate=3 --set train.clip_norm=1 --set model.batch_norm.recalibrate=eval
 ends=(47 170)

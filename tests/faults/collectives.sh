@@ -80,9 +80,10 @@ strike() { # strike <call> <fault>
   check "$session" "$code" "$SECONDS"
   tried=$((tried + 1))
 }
-# The watch begins with the first gathering of all, and ends before the last agreements of the program.
+# The watch begins with the first gathering of all, and ends before the last agreements of the program; the call before
+# them may be one that nobody waits in.
 is_watched() { # is_watched <call>
-  (($1 > watched && $1 <= ${#names[@]} - 5))
+  (($1 > watched && $1 < ${#names[@]} - 5))
 }
 for exchange in window allreduce buckets; do
   whole=$work/$exchange

@@ -122,11 +122,23 @@ static void test_full_disk(void **state) {
   agd_events_close(&events, &st);
 }
 
+/* What cannot be gone on with for a reason of the system's is told, not begun anew. */
+static void test_unreadable(void **state) {
+  char path[TEMPORARY_SIZE];
+  agd_status st = {0};
+  agd_events *events;
+  assert_int_equal(mkdir(temporary_path(path, *state, "events.out.tfevents.1"), 0777), 0);
+  assert_int_equal(agd_events_continue(*state, 1, &events, &st), AGD_EDATA);
+  assert_null(events);
+  assert_non_null(strstr(st.message, path));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_records, temporary_setup, temporary_teardown),
       cmocka_unit_test_setup_teardown(test_every_open_makes_a_new_file, temporary_setup, temporary_teardown),
       cmocka_unit_test_setup_teardown(test_unwritable, temporary_setup, temporary_teardown),
-      cmocka_unit_test_setup_teardown(test_full_disk, temporary_setup, temporary_teardown)};
+      cmocka_unit_test_setup_teardown(test_full_disk, temporary_setup, temporary_teardown),
+      cmocka_unit_test_setup_teardown(test_unreadable, temporary_setup, temporary_teardown)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
