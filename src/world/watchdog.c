@@ -71,8 +71,8 @@ static void end_job(const agd_watchdog *w, const char *culprit) {
 }
 
 /* The time is over. Where there is no limit for ranks that run, or read from a slow disk, it begins anew for them. The
- * first running rank of a node where one is stopped speaks at once. Any other speaks a while
- * later, and so does everybody where a rank has ended: the launcher is about to end the job for that. */
+ * first running rank of a node where one is stopped speaks at once. Any other speaks a while later, and so does
+ * everybody where a rank has ended: the launcher is about to end the job for that. */
 static void give_up(agd_watchdog *w, double overdue) {
   char culprit[128] = "no rank of this node is stopped or gone";
   bool stopped = false, ended = false;
