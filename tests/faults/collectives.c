@@ -2,15 +2,15 @@
  * or the call fails.
  *
  * FAULT: kill, stop or error. FAULT_AT, FAULT_RANK, FAULT_COUNT: own_code.h. FAULT_NAMES: a file that receives the
- * names of the calls, one a line. */
+ * names of the calls, one a line. FAULT_MARK: a file that is made when the call is hit. */
 #include <mpi.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include "own_code.h"
 
-static void note_name(const char *name) {
-  const char *path = getenv("FAULT_NAMES");
+static void note(const char *variable, const char *name) {
+  const char *path = getenv(variable);
   FILE *file = path != NULL ? fopen(path, "a") : NULL;
   if (file == NULL) return;
   fprintf(file, "%s\n", name);
@@ -22,8 +22,9 @@ static int strike(const char *name, MPI_Comm comm, const void *caller) {
   const char *fault = getenv("FAULT");
   const int before = calls;
   const bool hit = is_hit(caller);
-  if (calls != before) note_name(name);
+  if (calls != before) note("FAULT_NAMES", name);
   if (!hit || fault == NULL) return MPI_SUCCESS;
+  note("FAULT_MARK", name);
   if (strcmp(fault, "error") == 0) {
     PMPI_Comm_call_errhandler(comm, MPI_ERR_INTERN);
     return MPI_ERR_INTERN;
