@@ -221,8 +221,8 @@ static void short_mean(hid_t file) { put_vector(file, "x_mean", H5T_NATIVE_DOUBL
 static void long_mean(hid_t file) { put_vector(file, "x_mean", H5T_NATIVE_DOUBLE, 5000, numbers); }
 static void whole_sd(hid_t file) { put_vector(file, "x_sd", H5T_NATIVE_INT64, 3, numbers); }
 static void many_names(hid_t file) {
-  char *texts[5000];
-  for (size_t i = 0; i < 5000; i++) texts[i] = (char[]){"name"};
+  char *texts[5000], name[] = "name";
+  for (size_t i = 0; i < 5000; i++) texts[i] = name;
   const agd_names names = {.count = 5000, .name = texts};
   const hid_t group = H5Gopen2(file, "/trainer", H5P_DEFAULT);
   assert_true(H5Adelete(group, "x_names") >= 0);
