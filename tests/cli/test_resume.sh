@@ -50,7 +50,7 @@ for ranks in 1 2 3 4; do interrupted "$ranks" "np$ranks"; done
 interrupted 2 shard --set train.shuffle=shard
 # At its very end, before the final recalibration.
 for shuffle in global shard; do
-  options=(--set train.shuffle=$shuffle --set model.batch_norm.recalibrate=end)
+  options=(--set train.shuffle="$shuffle" --set model.batch_norm.recalibrate=end)
   run 0 2 train "$work/job.yaml" --run "$work/end-$shuffle-whole" "${options[@]}"
   cp -r "$work/end-$shuffle-whole" "$work/end-$shuffle"
   rm "$work/end-$shuffle/final.weights.h5"
