@@ -5,6 +5,8 @@
 # second of 2. tests/faults/allocation.sh [BUILD_FOLDER [STRIDE]]: every STRIDE-th allocation (default: build, 1: all).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+# shellcheck source=tests/faults/common.sh
+source tests/faults/common.sh
 build=$(realpath "${1:-build}") stride=${2:-1}
 work=$(mktemp -d "${TMPDIR:-/tmp}/allegrad-allocation.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -18,10 +20,7 @@ train: {optimizer: {name: adam}, batch: 2048, epochs: 3, accumulate: 2, reproduc
 checkpoint: {every_steps: 4, keep: 2}
 log: {steps: 1, progress: off}
 JOB
-mkdir "$work/bin"
-printf '#!/bin/sh\nprintf "\\211PNG\\r\\n\\032\\n"\n' >"$work/bin/gnuplot" # pictures would take most of the time
-chmod +x "$work/bin/gnuplot"
-PATH=$work/bin:$PATH
+without_pictures 'printf "\\211PNG\\r\\n\\032\\n"'
 printf '%s\n' TLA,lotsize,garagesqft,rooms,baths,age,x,y,price 1,2,3,4,5,6,7,8,9 2,2,3,4,5,6,7,8,9 >"$work/rows.csv"
 
 allegrad() { # allegrad <argument>...: on $ranks ranks
@@ -56,11 +55,8 @@ prepare() {
 check_run() { # what a training that was struck must leave
   local run=$work/made/run
   train "$run" || fail "resumed: exit code $?"
-  "$build/tests/same_weights" "$work/whole/final.weights.h5" "$run/final.weights.h5" >>"$work/err" 2>&1 ||
-    fail 'other weights'
-  cmp -s "$work/whole/steps.csv" "$run/steps.csv" || fail 'other steps'
-  [[ $(cut -d, -f1-4 "$work/whole/metrics.csv") == "$(cut -d, -f1-4 "$run/metrics.csv")" ]] ||
-    fail 'other metrics'
+  same_weights "$work/whole" "$run" final
+  same_logs "$work/whole" "$run"
   [[ $(events "$work/whole") == "$(events "$run")" ]] || fail 'other events'
 }
 events() { find "$1/events" -name '*.v2' -printf '%s\n' | sort; } # how much there is in each file

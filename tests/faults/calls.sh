@@ -5,6 +5,8 @@
 # STRIDE-th call (default: build, 1: all).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+# shellcheck source=tests/faults/common.sh
+source tests/faults/common.sh
 build=$(realpath "${1:-build}") stride=${2:-1}
 work=$(mktemp -d "${TMPDIR:-/tmp}/allegrad-calls.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -16,10 +18,7 @@ train: {optimizer: {name: adam}, batch: 2048, epochs: 3}
 checkpoint: {every_steps: 6, keep: 2}
 log: {steps: 1, progress: off}
 JOB
-mkdir "$work/bin"
-printf '#!/bin/sh\nexit 1\n' >"$work/bin/gnuplot" # pictures would take most of the time
-chmod +x "$work/bin/gnuplot"
-PATH=$work/bin:$PATH
+without_pictures "exit 1"
 train() { # train <run> <option>...
   timeout 60 "$build/allegrad" train "$work/job.yaml" --run "$work/$1" --resume "${@:2}" >"$work/out" 2>"$work/err"
 }
@@ -48,10 +47,8 @@ check() { # what a training that was struck must leave
   *) fail "exit code $code" ;;
   esac
   train run || fail "resumed: exit code $?"
-  "$build/tests/same_weights" "$work/whole/final.weights.h5" "$work/run/final.weights.h5" >>"$work/err" 2>&1 ||
-    fail 'other weights'
-  cmp -s "$work/whole/steps.csv" "$work/run/steps.csv" || fail 'other steps'
-  [[ $(cut -d, -f1-4 "$work/whole/metrics.csv") == "$(cut -d, -f1-4 "$work/run/metrics.csv")" ]] || fail 'other metrics'
+  same_weights "$work/whole" "$work/run" final
+  same_logs "$work/whole" "$work/run"
 }
 train whole
 train stopped --set train.max_steps=20

@@ -7,6 +7,8 @@
 # calls, with every fault).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+# shellcheck source=tests/faults/common.sh
+source tests/faults/common.sh
 build=$(realpath "${1:-build}") stride=${2:-1} patience=3
 work=$(mktemp -d "${TMPDIR:-/tmp}/allegrad-collectives.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -21,10 +23,7 @@ checkpoint: {every_steps: 3, keep: 2}
 comm: {timeout: $patience, check_every: 4}
 log: {steps: 1, progress: off}
 JOB
-mkdir "$work/bin"
-printf '#!/bin/sh\nexit 1\n' >"$work/bin/gnuplot" # pictures would take most of the time
-chmod +x "$work/bin/gnuplot"
-PATH=$work/bin:$PATH
+without_pictures "exit 1"
 train() { # train <run>: in a session of its own
   exec setsid timeout 60 mpirun --oversubscribe --bind-to none -n 2 "$build/allegrad" train "$work/job.yaml" \
     --run "$work/$1" --resume --set comm.exchange="$exchange" >"$work/out" 2>"$work/err"
@@ -64,10 +63,8 @@ check() { # check <session> <exit code> <second of the end>
   done
   [[ -z $living ]] || fail "left behind: $living"
   (train run) || fail "resumed: exit code $?"
-  "$build/tests/same_weights" "$whole/final.weights.h5" "$work/run/final.weights.h5" >>"$work/err" 2>&1 ||
-    fail 'other weights'
-  cmp -s "$whole/steps.csv" "$work/run/steps.csv" || fail 'other steps'
-  [[ $(cut -d, -f1-4 "$whole/metrics.csv") == "$(cut -d, -f1-4 "$work/run/metrics.csv")" ]] || fail 'other metrics'
+  same_weights "$whole" "$work/run" final
+  same_logs "$whole" "$work/run"
 }
 strike() { # strike <call> <fault>
   call=$1 fault=$2

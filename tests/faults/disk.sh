@@ -16,6 +16,8 @@ if [[ -z ${FAULT_NAMESPACE:-} ]]; then
   exit 2
 fi
 cd "$(dirname "$0")/../.."
+# shellcheck source=tests/faults/common.sh
+source tests/faults/common.sh
 build=$(realpath "${1:-build}") stride=${2:-1}
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OPENBLAS_NUM_THREADS=1
 work=$(mktemp -d "${TMPDIR:-/tmp}/allegrad-disk.XXXXXX")
@@ -28,10 +30,8 @@ train: {optimizer: {name: adam}, batch: 4096, epochs: 60, shuffle: none, reprodu
 checkpoint: {every_epochs: 20, every_steps: 75, keep: 2}
 log: {steps: 1, progress: off}
 JOB
-mkdir "$disk" "$work/bin"
-printf '#!/bin/sh\nexit 1\n' >"$work/bin/gnuplot" # pictures would take most of the time
-chmod +x "$work/bin/gnuplot"
-PATH=$work/bin:$PATH
+mkdir "$disk"
+without_pictures "exit 1"
 train() { # train <ranks> <run> <option>...
   local launcher=()
   (($1 == 1)) || launcher=(mpirun --oversubscribe --bind-to none -n "$1")
@@ -81,13 +81,11 @@ check() { # what a training on the small disk has come to
   ! grep -q damaged "$work/err" || fail 'a damaged checkpoint'
   same final
   [[ $variant == warn ]] || same best # what was not written is told
-  cmp -s "$whole/steps.csv" "$disk/run/steps.csv" || fail 'other steps'
-  [[ $(cut -d, -f1-4 "$whole/metrics.csv") == "$(cut -d, -f1-4 "$disk/run/metrics.csv")" ]] || fail 'other metrics'
+  same_logs "$whole" "$disk/run"
 }
 same() { # same <weights file>
   [[ ! -e $whole/$1.weights.h5 && ! -e $disk/run/$1.weights.h5 ]] ||
-    "$build/tests/same_weights" "$whole/$1.weights.h5" "$disk/run/$1.weights.h5" >>"$work/err" 2>&1 ||
-    fail "other $1 weights"
+    same_weights "$whole" "$disk/run" "$1"
 }
 mount_disks() { # mount_disks <option of the small one>
   small=$disk

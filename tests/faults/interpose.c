@@ -1,9 +1,8 @@
 /* A library to preload: one system call on the files of a folder fails, is cut short, or ends the process.
  *
  *   FAULT_FOLDER  only files whose path begins with it count
- *   FAULT_AT      the number, from 1, of the call that is hit; 0: none
  *   FAULT         kill, short (half a write or read), or the number of an errno
- *   FAULT_COUNT   a file that receives the number of calls, at the end of a process that had any
+ *   FAULT_AT, FAULT_COUNT: count.h
  *
  * Calls: open, read, pread, write, fsync, ftruncate, close, rename, unlink, mkdir, opendir. Those that stdio makes for
  * itself are not seen. */
@@ -21,9 +20,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "count.h"
+
 enum { FILES = 1024 };
 static atomic_bool watched[FILES]; /* file descriptors of the folder */
-static atomic_int calls;
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
@@ -36,21 +36,13 @@ static bool in_folder(const char *path) {
 
 /* Counts a call. 0: let it happen; -1: cut it short; else the errno to fail with. Does not return from kill. */
 static int strike(void) {
-  const char *at = getenv("FAULT_AT"), *fault = getenv("FAULT");
-  if (atomic_fetch_add(&calls, 1) + 1 != (at != NULL ? atoi(at) : 0) || fault == NULL) return 0;
+  const char *fault = getenv("FAULT");
+  if (!count_call() || fault == NULL) return 0;
   if (strcmp(fault, "kill") == 0) {
     raise(SIGKILL);
     pause();
   }
   return strcmp(fault, "short") == 0 ? -1 : atoi(fault);
-}
-
-__attribute__((destructor)) static void tell(void) {
-  const char *path = getenv("FAULT_COUNT");
-  FILE *file = path != NULL && calls > 0 ? fopen(path, "w") : NULL;
-  if (file == NULL) return;
-  fprintf(file, "%d\n", (int)calls);
-  fclose(file);
 }
 
 #define FAIL_PATH(path, result)                                                                                        \

@@ -4,18 +4,13 @@
 
 #include <errno.h>
 #include <link.h>
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* FAULT_AT     the number, from 1, of the call that is hit; 0: none
- * FAULT_RANK   the rank that counts, where mpirun has started several
- * FAULT_COUNT  a file that receives the number of calls, at the end of a process that counts */
+#include "count.h"
+
+/* FAULT_AT, FAULT_COUNT: count.h. FAULT_RANK: the rank that counts, where mpirun has started several. */
 static uintptr_t code_begin, code_end; /* of allegrad; both 0 in other programs and ranks */
-static atomic_int calls;
 
 /* The first object is the executable. */
 static int note_code(struct dl_phdr_info *info, size_t size, void *context) {
@@ -36,20 +31,10 @@ __attribute__((constructor)) static void begin(void) {
   dl_iterate_phdr(note_code, NULL);
 }
 
-__attribute__((destructor)) static void tell(void) {
-  const char *path = getenv("FAULT_COUNT");
-  FILE *file = path != NULL && calls > 0 ? fopen(path, "w") : NULL;
-  if (file == NULL) return;
-  fprintf(file, "%d\n", (int)calls);
-  fclose(file);
-}
-
 /* Counts a call, if it returns to allegrad's own code. Whether it is the one that is hit. */
 static bool is_hit(const void *caller) {
   const uintptr_t place = (uintptr_t)caller;
-  if (place < code_begin || place >= code_end) return false;
-  const char *at = getenv("FAULT_AT");
-  return atomic_fetch_add(&calls, 1) + 1 == (at != NULL ? atoi(at) : 0);
+  return place >= code_begin && place < code_end && count_call();
 }
 
 #define IS_HIT is_hit(__builtin_return_address(0))
