@@ -80,6 +80,9 @@ agd_code agd_model_create(const agd_model_spec *spec, agd_model **out, agd_statu
  * other processes can read them there. */
 void agd_model_move_weights(agd_model *model, agd_real *memory);
 
+/** Gives a model the weights and running averages of another one of its shape. */
+void agd_model_copy(agd_model *to, const agd_model *from);
+
 /** Releases a model and nulls the pointer; NULL is fine. */
 void agd_model_destroy(agd_model **model);
 

@@ -15,7 +15,7 @@
  * @param fold  batch normalisations are computed, in double, into the Gemm that follows: W'[i,j] = s[i] W[i,j] and
  *              b'[j] = b[j] + sum over i of (beta[i] - s[i] mean[i]) W[i,j], with s = gamma / sqrt(variance + epsilon)
  *              (Ioffe and Szegedy 2015, algorithm 2). Raw features whose mean is far above their deviation lose digits
- * by that.
+ *              by that.
  * @return AGD_OK or AGD_EDATA: memory, the disk, a model beyond the 2 GB of an ONNX file */
 agd_code agd_onnx_write(const char *path, const agd_exported *what, bool fold, agd_status *st);
 

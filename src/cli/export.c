@@ -26,7 +26,7 @@ static agd_code write_keras(const char *path, const char *weights, const agd_con
   agd_code code = ours ? load_optimizer(weights, job, what->model, &optimizer, st) : AGD_OK;
   what->optimizer = optimizer;
   if (code == AGD_OK) code = agd_keras_write(path, what, st);
-  if (optimizer != NULL) agd_optimizer_destroy(&optimizer);
+  agd_optimizer_destroy(&optimizer);
   return code;
 }
 

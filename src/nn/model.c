@@ -118,6 +118,12 @@ void agd_model_move_weights(agd_model *model, agd_real *memory) {
   model->weights_moved = true;
 }
 
+void agd_model_copy(agd_model *to, const agd_model *from) {
+  AGD_REQUIRE(to->weight_count == from->weight_count && to->average_count == from->average_count);
+  memcpy(to->weights, from->weights, to->weight_count * sizeof *to->weights);
+  memcpy(to->averages, from->averages, to->average_count * sizeof *to->averages);
+}
+
 void agd_model_destroy(agd_model **model) {
   if (*model == NULL) return;
   agd_release(&(*model)->averages);

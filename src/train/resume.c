@@ -20,8 +20,7 @@ typedef struct restored {
 static agd_code read_state(agd_trainer *t, const char *path, restored *was, agd_training *file, agd_status *st) {
   agd_model *loaded = NULL;
   AGD_TRY(agd_weights_load(path, &t->model->spec, &loaded, file, st));
-  memcpy(t->model->weights, loaded->weights, loaded->weight_count * sizeof(agd_real));
-  memcpy(t->model->averages, loaded->averages, loaded->average_count * sizeof(agd_real));
+  agd_model_copy(t->model, loaded);
   agd_model_destroy(&loaded);
   AGD_TRY(agd_weights_load_optimizer(path, t->model, t->optimizer, st));
   *was = (restored){.epoch = file->epoch,

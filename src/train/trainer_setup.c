@@ -154,10 +154,8 @@ static agd_code load_initial_weights(agd_trainer *t, agd_status *st) {
   if (t->comm->rank == 0) {
     agd_model *loaded = NULL;
     if (optimizer) agd_weights_load_optimizer(t->config.init_weights, t->model, t->optimizer, st);
-    if (st->code == AGD_OK && agd_weights_load(t->config.init_weights, &t->model->spec, &loaded, NULL, st) == AGD_OK) {
-      memcpy(t->model->weights, loaded->weights, loaded->weight_count * sizeof(agd_real));
-      memcpy(t->model->averages, loaded->averages, loaded->average_count * sizeof(agd_real));
-    }
+    if (st->code == AGD_OK && agd_weights_load(t->config.init_weights, &t->model->spec, &loaded, NULL, st) == AGD_OK)
+      agd_model_copy(t->model, loaded);
     agd_model_destroy(&loaded);
   }
   AGD_TRY(agd_comm_agree(t->comm, st));

@@ -94,8 +94,7 @@ static size_t end_of_file(const agd_h5_image *image) {
   const unsigned char *bytes = image->bytes;
   AGD_REQUIRE(image->size >= 48 && memcmp(bytes, "\211HDF\r\n\032\n", 8) == 0);
   AGD_REQUIRE((bytes[AT_VERSION] == 2 || bytes[AT_VERSION] == 3) && bytes[AT_OFFSET_SIZE] == 8);
-  uint64_t end = 0;
-  for (int i = 0; i < 8; i++) end |= (uint64_t)bytes[AT_END + i] << (8 * i);
+  const uint64_t end = agd_h5_bytes_number(bytes + AT_END, 8);
   AGD_REQUIRE(end <= image->size);
   return (size_t)end;
 }

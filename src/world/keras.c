@@ -1,9 +1,7 @@
 /* A model as Keras' whole-model file: a zip of two JSON texts and a weights file. */
 #include "allegrad/keras.h"
 
-#include <inttypes.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

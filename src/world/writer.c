@@ -103,9 +103,8 @@ static agd_code copy_training(agd_training *to, const agd_training *from, agd_st
 }
 
 static void copy_state(const agd_write_job *job, agd_model *model, agd_optimizer *optimizer) {
-  AGD_REQUIRE(model->weight_count == job->model->weight_count && optimizer->count == job->optimizer->count);
-  memcpy(model->weights, job->model->weights, model->weight_count * sizeof *model->weights);
-  memcpy(model->averages, job->model->averages, model->average_count * sizeof *model->averages);
+  AGD_REQUIRE(optimizer->count == job->optimizer->count);
+  agd_model_copy(model, job->model);
   for (size_t s = 0; s < optimizer->slot_count; s++)
     memcpy(optimizer->slots[s], job->optimizer->slots[s], optimizer->count * sizeof *optimizer->slots[s]);
   optimizer->iteration = job->optimizer->iteration;

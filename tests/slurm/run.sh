@@ -64,7 +64,7 @@ trains() { [[ -s $1/steps.csv ]] && (($(wc -l <"$1/steps.csv") > 1)); } # trains
 submit() { sbatch --parsable --ntasks-per-node=1 "$@"; }
 
 # Every interruption lost nothing: each start went on after the step that the one before had done last.
-expect_no_step_lost() { # expect_no_step_lost <output of the job> <starts>
+expect_no_step_lost() { # expect_no_step_lost <output of the job>
   local stopped resumed
   stopped=$(sed -n 's/.*stopped after step \([0-9]*\) .*/\1/p' "$1")
   resumed=$(sed -n 's/^resumed: .*step \([0-9]*\).*/\1/p' "$1")
