@@ -84,10 +84,17 @@ function(allegrad_script_test path)
     ENVIRONMENT "${ALLEGRAD_TEST_ENV};ALLEGRAD=$<TARGET_FILE:allegrad_program>;MPIRUN=${mpirun};SOURCE=${PROJECT_SOURCE_DIR};BUILD=${PROJECT_BINARY_DIR};MPI_FLAVOUR=${ALLEGRAD_MPI_FLAVOUR}")
 endfunction()
 
-# A test that no line registers is a defect.
+# allegrad_check_all_registered([<source used otherwise>...]): a test that no line registers, or a source that no target is
+# made of, is a defect. To be called last.
 function(allegrad_check_all_registered)
   get_property(registered GLOBAL PROPERTY ALLEGRAD_TESTS)
-  file(GLOB_RECURSE found RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/test_*.c
+  list(APPEND registered ${ARGN})
+  get_property(targets DIRECTORY PROPERTY BUILDSYSTEM_TARGETS)
+  foreach(target ${targets})
+    get_target_property(sources ${target} SOURCES)
+    list(APPEND registered ${sources})
+  endforeach()
+  file(GLOB_RECURSE found RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.c
        ${CMAKE_CURRENT_SOURCE_DIR}/test_*.sh)
   foreach(file ${found})
     if(NOT file IN_LIST registered)
