@@ -21,8 +21,9 @@ typedef struct agd_comm {
   int rank, size;
   MPI_Comm node; /**< the ranks that can share memory, in the order of their ranks */
   int node_rank, node_size;
-  int node_count;    /**< nodes */
-  int node_smallest; /**< the fewest ranks on any node */
+  int node_count;                /**< nodes */
+  int node_smallest;             /**< the fewest ranks on any node */
+  struct agd_watchdog *watchdog; /**< watches what is done on it (watchdog.h); NULL: nobody does */
 } agd_comm;
 
 #ifdef ALLEGRAD_DOUBLE
@@ -38,7 +39,7 @@ void agd_comm_create(MPI_Comm base, agd_comm *out);
  * tests of several nodes on one. */
 void agd_comm_create_with_nodes(MPI_Comm base, int ranks, agd_comm *out);
 
-/** Releases both communicators. Collective on comm. */
+/** Releases both communicators; a watch goes on, and may outlast MPI_Finalize. Collective on comm. */
 void agd_comm_destroy(agd_comm *comm);
 
 /** Refuses a process that thinks it is alone although a launcher started several (a program of one MPI under the

@@ -24,7 +24,6 @@
 #include "allegrad/network.h"
 #include "allegrad/real.h"
 #include "allegrad/status.h"
-#include "allegrad/watchdog.h"
 
 typedef enum agd_exchange_way {
   AGD_EXCHANGE_AUTO,
@@ -92,9 +91,6 @@ void agd_reduce_gradients(agd_reduce *reduce);
 /** The Euclidean norm of the global gradient, after agd_reduce_gradients: the same bits on every rank, and with fixed
  * lanes for any number of ranks. Collective. */
 double agd_reduce_norm(agd_reduce *reduce);
-
-/** Tells a watchdog what is waited for from now on; NULL ends that. Not collective. */
-void agd_reduce_watch(agd_reduce *reduce, agd_watchdog *watchdog);
 
 /** The part of the weights that this rank has to update: all, or its share. */
 agd_range agd_reduce_share(const agd_reduce *reduce);

@@ -26,9 +26,9 @@ typedef struct agd_trainer_summary {
   bool stopped_early;   /**< train.early_stopping has ended it */
 } agd_trainer_summary;
 
-/** Opens the data, makes model, optimizer and shards. From here to agd_trainer_destroy the ranks watch each other
- * (watchdog.h): without progress for comm.timeout the job ends. Collective on comm; the outcome is agreed.
- * @param comm    borrowed; must outlive the trainer
+/** Opens the data, makes model, optimizer and shards. Collective on comm; the outcome is agreed.
+ * @param comm    borrowed; must outlive the trainer. Its watchdog, if it has one, gets a beat for all that is done from
+ * here to the end of agd_trainer_run
  * @param config  equal on all ranks (agd_comm_broadcast); copied
  * @param out     released with agd_trainer_destroy; NULL on failure
  * @return AGD_OK; AGD_EDATA (data file, weights file, memory, no row to train); AGD_EUSAGE (what the number of ranks

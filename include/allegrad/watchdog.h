@@ -15,23 +15,23 @@
 
 #include "allegrad/comm.h"
 
-typedef struct agd_watchdog agd_watchdog;
-
-/** Starts the watch. Collective on comm; the outcome is agreed (AGD_OK, AGD_EDATA: memory, threads).
- * @param timeout  seconds; 0, and a single rank, have no watch: *out is NULL, which all others here take */
-agd_code agd_watchdog_start(const agd_comm *comm, double timeout, agd_watchdog **out, agd_status *st);
+/** Starts the watch of what is done on comm. Collective on comm; the outcome is agreed (AGD_OK, AGD_EDATA: memory,
+ * threads).
+ * @param comm     whose watchdog is set; nobody may watch it yet
+ * @param timeout  seconds; 0, and a single rank, have no watch: all others here then do nothing */
+agd_code agd_watchdog_start(agd_comm *comm, double timeout, agd_status *st);
 
 /** The rank is alive: it has come to this step, and does this next. Cheap; not collective.
  * @param what  static text, "the exchange of gradients" */
-void agd_watchdog_beat(agd_watchdog *watchdog, uint64_t step, const char *what);
+void agd_watchdog_beat(const agd_comm *comm, uint64_t step, const char *what);
 
 /** What the rank waits for now, between two beats. Cheaper still. */
-void agd_watchdog_note(agd_watchdog *watchdog, const char *what);
+void agd_watchdog_note(const agd_comm *comm, const char *what);
 
 /** Where the process stands, for a message: "after step 12, in a training step". Not collective. */
 void agd_watchdog_place(char *text, size_t size);
 
-/** Ends the watch and nulls the pointer; NULL is fine. Not collective. */
-void agd_watchdog_stop(agd_watchdog **watchdog);
+/** Ends the watch, if there is one. Not collective; also when comm is destroyed, and MPI has ended. */
+void agd_watchdog_stop(agd_comm *comm);
 
 #endif

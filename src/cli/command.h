@@ -22,7 +22,7 @@ typedef struct agd_command {
   void (*more_help)(FILE *out); /**< printed last; may be NULL */
   bool collective;              /**< run is called on every rank; else on rank 0 only, and makes no MPI call */
   /** Does the work. Prints results on standard output, nothing about its failure. */
-  agd_code (*run)(const agd_comm *comm, const agd_arguments *arguments, agd_status *st);
+  agd_code (*run)(agd_comm *comm, const agd_arguments *arguments, agd_status *st);
 } agd_command;
 
 extern const agd_command agd_command_train, agd_command_eval, agd_command_predict, agd_command_import, agd_command_info,

@@ -4,7 +4,7 @@
 
 static const agd_option OPTIONS[] = {{"out", "FILE.png", AGD_OPTION_ONCE, true, "picture to write"}, {0}};
 
-static agd_code run_compare(const agd_comm *comm, const agd_arguments *arguments, agd_status *st) {
+static agd_code run_compare(agd_comm *comm, const agd_arguments *arguments, agd_status *st) {
   (void)comm;
   const agd_words *folders = &arguments->positional;
   agd_report *reports;

@@ -33,7 +33,7 @@ static agd_code evaluate(const agd_input *in, agd_status *st) {
   return code;
 }
 
-static agd_code run_eval(const agd_comm *comm, const agd_arguments *arguments, agd_status *st) {
+static agd_code run_eval(agd_comm *comm, const agd_arguments *arguments, agd_status *st) {
   (void)comm;
   agd_input in = {0};
   agd_code code = agd_input_read(arguments, true, &in, st);

@@ -50,7 +50,7 @@ static agd_code write_model(const agd_arguments *arguments, const char *weights,
   return AGD_OK;
 }
 
-static agd_code run_export(const agd_comm *comm, const agd_arguments *arguments, agd_status *st) {
+static agd_code run_export(agd_comm *comm, const agd_arguments *arguments, agd_status *st) {
   (void)comm;
   char weights[AGD_PATH_MAX];
   agd_config job;

@@ -85,7 +85,7 @@ static agd_code import(const agd_arguments *arguments, agd_names *features, agd_
   return AGD_OK;
 }
 
-static agd_code run_import(const agd_comm *comm, const agd_arguments *arguments, agd_status *st) {
+static agd_code run_import(agd_comm *comm, const agd_arguments *arguments, agd_status *st) {
   (void)comm;
   agd_names features = {0}, targets = {0}, columns = {0};
   agd_table table = {0};

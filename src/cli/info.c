@@ -110,7 +110,7 @@ static agd_code show_data(const char *path, agd_trailer_state trailer, agd_statu
   return AGD_OK;
 }
 
-static agd_code run_info(const agd_comm *comm, const agd_arguments *arguments, agd_status *st) {
+static agd_code run_info(agd_comm *comm, const agd_arguments *arguments, agd_status *st) {
   (void)comm;
   const char *path = arguments->positional.word[0];
   struct stat file;

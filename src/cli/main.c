@@ -9,6 +9,7 @@
 #include "allegrad/h5.h"
 #include "allegrad/kernels.h"
 #include "allegrad/signals.h"
+#include "allegrad/watchdog.h"
 #include "command.h"
 
 static const agd_command *const COMMANDS[] = {
@@ -69,23 +70,17 @@ static agd_code complain_alone(const agd_status *st) {
   return st->code;
 }
 
-/* The whole of the program behind MPI_Init: every rank returns the same code. */
-static agd_code run_command(const agd_command *command, const agd_arguments *arguments) {
-  agd_comm comm;
+/* The whole of the program within MPI: every rank returns the same code. */
+static agd_code run_command(agd_comm *comm, const agd_command *command, const agd_arguments *arguments) {
   agd_status st = {0};
-  agd_comm_create(MPI_COMM_WORLD, &comm);
-  if (agd_comm_check_launcher(&comm, &st) != AGD_OK) {
-    agd_comm_destroy(&comm);
-    return complain_alone(&st);
-  }
-  if (command->collective || comm.rank == 0) command->run(&comm, arguments, &st);
-  if (comm.rank == 0) {
+  if (agd_comm_check_launcher(comm, &st) != AGD_OK) return complain_alone(&st);
+  if (command->collective || comm->rank == 0) command->run(comm, arguments, &st);
+  if (comm->rank == 0) {
     agd_status output = {0};
     if (close_output(&output) != AGD_OK && st.code == AGD_OK) st = output;
   }
-  const agd_code code = agd_comm_agree(&comm, &st);
-  if (code != AGD_OK && comm.rank == 0) complain(&st);
-  agd_comm_destroy(&comm);
+  const agd_code code = agd_comm_agree(comm, &st);
+  if (code != AGD_OK && comm->rank == 0) complain(&st);
   return code;
 }
 
@@ -115,8 +110,12 @@ static agd_code start(int *argc, char ***argv, const agd_command *command, const
   setenv("OMPI_MCA_sharedfp", "^lockedfile,individual", 0);
   MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
   agd_gemm_set_threads(1); /* ranks are the parallelism, and no result may depend on the number of cores */
-  const agd_code code = run_command(command, arguments);
+  agd_comm comm;
+  agd_comm_create(MPI_COMM_WORLD, &comm);
+  const agd_code code = run_command(&comm, command, arguments);
+  agd_comm_destroy(&comm);
   MPI_Finalize();
+  agd_watchdog_stop(&comm); /* a rank may be stopped in the last of MPI's calls */
   return code;
 }
 

@@ -82,7 +82,7 @@ static agd_code predict(const agd_input *in, const char *path, agd_status *st) {
   return code;
 }
 
-static agd_code run_predict(const agd_comm *comm, const agd_arguments *arguments, agd_status *st) {
+static agd_code run_predict(agd_comm *comm, const agd_arguments *arguments, agd_status *st) {
   (void)comm;
   const char *path = agd_arguments_value(arguments, "out");
   AGD_TRY(agd_arguments_check_ending(arguments, "out", ".csv", ".h5", st));

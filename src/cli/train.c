@@ -9,6 +9,7 @@
 #include "allegrad/placement.h"
 #include "allegrad/signals.h"
 #include "allegrad/trainer.h"
+#include "allegrad/watchdog.h"
 #include "allegrad/weights.h"
 #include "command.h"
 #include "describe.h"
@@ -196,7 +197,7 @@ static agd_code train(const agd_comm *comm, const agd_arguments *arguments, cons
 enum { FOUND_NOTHING, FOUND_CHECKPOINT, FOUND_END };
 
 /* Collective. */
-static agd_code run_train(const agd_comm *comm, const agd_arguments *arguments, agd_status *st) {
+static agd_code run_train(agd_comm *comm, const agd_arguments *arguments, agd_status *st) {
   agd_config job;
   agd_past past = {0};
   char folder[AGD_PATH_MAX];
@@ -205,6 +206,7 @@ static agd_code run_train(const agd_comm *comm, const agd_arguments *arguments, 
   if (resume && agd_arguments_value(arguments, "run") == NULL)
     return agd_arguments_refuse(arguments, st, "--resume needs --run DIR", "");
   AGD_TRY(load_job(comm, arguments, &job, st));
+  AGD_TRY(agd_watchdog_start(comm, job.timeout, st)); /* main ends it, when MPI has ended */
   if (comm->rank == 0 && choose_folder(arguments, folder, st) == AGD_OK && resume) {
     bool ended = false;
     look_back(folder, &job, &past, &ended, st);

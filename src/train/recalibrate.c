@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "allegrad/memory.h"
+#include "allegrad/watchdog.h"
 #include "trainer_internal.h"
 
 /* Statistics of what the BN of layer l receives from all training rows, in the first part. */
@@ -9,7 +10,7 @@ static void population_moments(agd_trainer *t, size_t l, double *parts) {
   memset(parts, 0, lanes * (1 + 2 * C) * sizeof *parts);
   for (uint64_t step = 0; step < agd_plan_batches(&t->plan); step++) {
     const agd_batch batch = agd_trainer_batch(t, step);
-    agd_watchdog_beat(t->watchdog, t->training.step, "the recalibration");
+    agd_watchdog_beat(t->comm, t->training.step, "the recalibration");
     agd_network_add_moments(t->network, &batch, l, parts);
   }
   agd_reduce_moments(t->reduce, parts, C);

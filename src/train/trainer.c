@@ -8,6 +8,7 @@
 #include "allegrad/memory.h"
 #include "allegrad/replicas.h"
 #include "allegrad/signals.h"
+#include "allegrad/watchdog.h"
 #include "allegrad/weights.h"
 #include "trainer_internal.h"
 
@@ -173,7 +174,7 @@ static agd_code save_weights(agd_trainer *t, agd_run *run, saves due, agd_status
 /* Writes a checkpoint in the middle of an epoch. Collective; the outcome is agreed. */
 static agd_code save_between_steps(agd_trainer *t, agd_run *run, bool wait, agd_status *st) {
   const double start = agd_clock();
-  agd_watchdog_beat(t->watchdog, t->training.step, "a checkpoint");
+  agd_watchdog_beat(t->comm, t->training.step, "a checkpoint");
   agd_reduce_merge_averages(t->reduce);
   collect_slots(t);
   if (run != NULL && st->code == AGD_OK) save_weights(t, run, (saves){.checkpoint = true}, st);
@@ -222,7 +223,7 @@ static void train_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_status
     const bool last = s + 1 == steps || ends_after(t, t->training.step + 1);
     const bool due = is_due(t->config.checkpoint_every_steps, t->training.step + 1);
     if (s == sends && send_for_rows(t, epoch + 1, st) != AGD_OK) break;
-    agd_watchdog_beat(t->watchdog, t->training.step, "a training step");
+    agd_watchdog_beat(t->comm, t->training.step, "a training step");
     agd_trainer_step(t, s, last);
     note_losses(t);
     poke_rows(t);
@@ -253,7 +254,7 @@ static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_stat
   train_epoch(t, epoch, run, st);
   receive_rows(t);
   if (st->code == AGD_EINTERRUPTED) return st->code;
-  agd_watchdog_beat(t->watchdog, t->training.step, "the end of an epoch");
+  agd_watchdog_beat(t->comm, t->training.step, "the end of an epoch");
   agd_reduce_merge_averages(t->reduce);
   if (st->code != AGD_EDIVERGED) AGD_TRY(agd_replicas_check(t->comm, t->model, t->training.step, st));
   if (st->code != AGD_EDIVERGED && !weights_are_finite(t->model))
@@ -265,7 +266,7 @@ static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_stat
   agd_epoch_metrics metrics = {.epoch = epoch + 1, .step = t->training.step};
   agd_epoch_details details = {0};
   metrics.loss = t->training.epoch_loss / (double)t->training.epoch_rows;
-  agd_watchdog_beat(t->watchdog, t->training.step, "the validation");
+  agd_watchdog_beat(t->comm, t->training.step, "the validation");
   metrics.val_loss = diverged ? NAN : validate(t);
   t->rows_trained += t->training.epoch_rows;
   if (whole) t->training.epoch_loss = 0, t->training.epoch_rows = 0;
@@ -280,7 +281,7 @@ static agd_code run_epoch(agd_trainer *t, uint64_t epoch, agd_run *run, agd_stat
     if (record_epoch(t, &metrics, &details, due, run, &recorded) != AGD_OK && !diverged) *st = recorded;
     agd_progress_epoch(t->meter, &metrics);
   }
-  agd_watchdog_beat(t->watchdog, t->training.step, "writing the files of an epoch");
+  agd_watchdog_beat(t->comm, t->training.step, "writing the files of an epoch");
   const agd_code code = agd_comm_agree(t->comm, st);
   t->spent[AGD_SPENT_IO] += agd_clock() - start;
   return code;
@@ -301,14 +302,12 @@ static agd_code run_epochs(agd_trainer *t, agd_run *run, agd_status *st) {
   if (t->comm->rank == 0 && agd_progress_start(t->config.progress, &plan, &t->meter, st) == AGD_OK)
     agd_writer_create(t->model, t->optimizer, &t->writer, st);
   agd_code code = agd_comm_agree(t->comm, st);
-  agd_reduce_watch(t->reduce, t->watchdog);
   t->epoch_start = t->last_save = agd_clock();
   while (code == AGD_OK && !is_over(t)) {
     const uint64_t epoch = t->training.epoch;
     code = run_epoch(t, epoch, run, st);
     if (t->training.epoch == epoch) break; /* max_steps has ended it within */
   }
-  agd_reduce_watch(t->reduce, NULL);
   if (st->code == AGD_OK) finish_writes(t, true, st);
   t->write_costs = agd_writer_costs(t->writer);
   agd_writer_destroy(&t->writer);
@@ -326,12 +325,14 @@ static agd_code name_step(const agd_trainer *t, agd_status *st) {
 agd_code agd_trainer_run(agd_trainer *t, agd_run *run, agd_status *st) {
   if (run_epochs(t, run, st) != AGD_OK) return name_step(t, st);
   if (t->config.recalibrate == AGD_RECALIBRATE_END) AGD_TRY(agd_trainer_recalibrate(t, st));
-  agd_watchdog_beat(t->watchdog, t->training.step, "writing the final weights");
+  agd_watchdog_beat(t->comm, t->training.step, "writing the final weights");
   collect_slots(t);
   if (run != NULL) {
     char path[AGD_PATH_MAX];
     agd_run_final_path(run, path, sizeof path);
     agd_weights_save(path, t->model, t->optimizer, &t->training, st);
   }
-  return agd_comm_agree(t->comm, st);
+  const agd_code code = agd_comm_agree(t->comm, st);
+  agd_watchdog_beat(t->comm, t->training.step, "closing the run");
+  return code;
 }

@@ -69,7 +69,6 @@ struct agd_trainer {
   double last_look;            /* when */
   double created;              /* when the trainer was: train.max_seconds */
   double last_save;            /* when a checkpoint was begun: checkpoint.every_minutes */
-  agd_watchdog *watchdog;      /* from the reading of the data to the end */
   agd_writer *writer;          /* on rank 0, while it runs */
   agd_write_costs write_costs; /* of rank 0, once it has run */
   char note[512];              /* what a resumed training differs in from the one that was left */

@@ -259,8 +259,7 @@ agd_code agd_trainer_resume(const agd_comm *comm, const agd_config *config, cons
     t->pace = LOSS_WINDOW;
     t->created = start;
     agd_dataset *data = NULL;
-    code = agd_watchdog_start(comm, config->timeout, &t->watchdog, st);
-    if (code == AGD_OK) code = take_batch_per_rank(t, st); /* the same on every rank */
+    code = take_batch_per_rank(t, st); /* the same on every rank */
     if (code == AGD_OK) code = agd_dataset_open(config->data_file, config->data_x, config->data_y, comm, &data, st);
     if (code == AGD_OK) code = fill(t, data, path, st);
     agd_dataset_close(&data);
@@ -294,7 +293,6 @@ void agd_trainer_destroy(agd_trainer **trainer) {
   agd_optimizer_destroy(&t->optimizer);
   agd_model_destroy(&t->model);
   agd_reduce_destroy(&t->reduce);
-  agd_watchdog_stop(&t->watchdog);
   agd_release(trainer);
 }
 

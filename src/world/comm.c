@@ -36,6 +36,7 @@ static void handle_errors(MPI_Comm base) {
 /* The node's communicator is given by MPI, or cut from base by `ranks` consecutive ranks. */
 static void create(MPI_Comm base, int ranks, agd_comm *out) {
   handle_errors(base);
+  *out = (agd_comm){0};
   MPI_Comm_dup(base, &out->mpi);
   MPI_Comm_rank(out->mpi, &out->rank);
   MPI_Comm_size(out->mpi, &out->size);

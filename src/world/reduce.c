@@ -7,6 +7,7 @@
 #include "allegrad/clock.h"
 #include "allegrad/fold.h"
 #include "allegrad/memory.h"
+#include "allegrad/watchdog.h"
 
 /* Elements of a bucket: large enough that an allreduce runs at bandwidth, small enough that several leave during one
  * backward pass. */
@@ -205,16 +206,10 @@ static void moments_of(agd_reduce *r, const circle *among, double *parts, size_t
   finish_moments(r, STEP_CHANNEL, parts, C);
 }
 
-void agd_reduce_watch(agd_reduce *r, agd_watchdog *watchdog) { r->watchdog = watchdog; }
-
-static void note(const agd_reduce *r, const char *what) {
-  if (r->watchdog != NULL) agd_watchdog_note(r->watchdog, what);
-}
-
 static void merge_moments(void *context, double *parts, size_t C) {
   agd_reduce *r = context;
   const double start = agd_clock();
-  note(r, "the statistics of batch normalisation");
+  agd_watchdog_note(r->comm, "the statistics of batch normalisation");
   moments_of(r, &r->sharing, parts, C);
   r->seconds += agd_clock() - start;
 }
@@ -227,7 +222,7 @@ static void input_start(void *context, double *parts, size_t C) {
 static void input_finish(void *context, double *parts, size_t C) {
   agd_reduce *r = context;
   const double start = agd_clock();
-  note(r, "the statistics of the input");
+  agd_watchdog_note(r->comm, "the statistics of the input");
   finish_moments(r, INPUT_CHANNEL, parts, C);
   r->seconds += agd_clock() - start;
 }
@@ -253,7 +248,7 @@ static void finish_sum(agd_reduce *r) {
 static void sum_finish(void *context) {
   agd_reduce *r = context;
   const double start = agd_clock();
-  note(r, "the gradients of batch normalisation");
+  agd_watchdog_note(r->comm, "the gradients of batch normalisation");
   finish_sum(r);
   r->seconds += agd_clock() - start;
 }
@@ -266,7 +261,7 @@ double agd_reduce_take_seconds(agd_reduce *reduce) {
 
 void agd_reduce_sum(agd_reduce *reduce, double *values, size_t n) {
   if (alone(reduce)) return;
-  note(reduce, "the sum of losses");
+  agd_watchdog_note(reduce->comm, "the sum of losses");
   start_sum(reduce, &reduce->all, values, n);
   finish_sum(reduce);
 }
@@ -394,7 +389,7 @@ agd_exchange agd_reduce_exchange(agd_reduce *r, void (*ready)(void *context, siz
 
 void agd_reduce_gradients(agd_reduce *r) {
   if (at_home(r)) return;
-  note(r, "the exchange of gradients");
+  agd_watchdog_note(r->comm, "the exchange of gradients");
   const size_t exchanged = r->model->exchange_count;
   if (has_window(r)) {
     agd_window_gradients(r);

@@ -69,10 +69,9 @@ struct agd_reduce {
   int *count, *offset; /* [ranks]: of an exchange of shares */
   circle all, sharing; /* all ranks; those whose rows share statistics */
   channel channel[CHANNELS];
-  double *squares;        /* [AGD_BLOCKS] */
-  double *travelling;     /* where the sum under way goes */
-  agd_watchdog *watchdog; /* told what is waited for; NULL: nobody */
-  double seconds;         /* see agd_reduce_take_seconds */
+  double *squares;    /* [AGD_BLOCKS] */
+  double *travelling; /* where the sum under way goes */
+  double seconds;     /* see agd_reduce_take_seconds */
 
   fold_plan plan;
   void (*ready)(void *context, size_t offset, size_t count); /* see agd_reduce_exchange */

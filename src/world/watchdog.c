@@ -13,19 +13,21 @@
 #include "allegrad/clock.h"
 #include "allegrad/memory.h"
 
-struct agd_watchdog {
+typedef struct agd_watchdog {
   int rank, node_rank, node_size;
   double timeout;
-  int *process, *world_rank; /* [node_size] */
-  _Atomic double last;       /* when the last beat was */
-  atomic_bool patient;       /* before the first: there is no limit for ranks that run */
+  struct member {
+    int process, rank;
+  } * member;          /* [node_size] */
+  _Atomic double last; /* when the last beat was */
+  atomic_bool patient; /* before the first: there is no limit for ranks that run */
   _Atomic uint64_t step;
   _Atomic(const char *) what;
   pthread_t thread;
   pthread_mutex_t mutex;
   pthread_cond_t stopping; /* on the monotonic clock */
   bool stopped;
-};
+} agd_watchdog;
 
 /* The one that was started last and runs: what the process does now. */
 static const agd_watchdog *newest;
@@ -78,7 +80,7 @@ static void give_up(agd_watchdog *w, double overdue) {
   bool stopped = false, ended = false;
   int first = w->node_rank;
   for (int r = w->node_size - 1; r >= 0; r--) {
-    const char state = process_state(w->process[r]), *words = describe_state(state);
+    const char state = process_state(w->member[r].process), *words = describe_state(state);
     if (words == NULL || (w->patient && state == 'D')) {
       if (r < first) first = r;
       continue;
@@ -87,7 +89,7 @@ static void give_up(agd_watchdog *w, double overdue) {
       stopped = true;
     else
       ended = true;
-    snprintf(culprit, sizeof culprit, "rank %d (process %d) %s", w->world_rank[r], w->process[r], words);
+    snprintf(culprit, sizeof culprit, "rank %d (process %d) %s", w->member[r].rank, w->member[r].process, words);
   }
   if (w->patient && !stopped && !ended)
     atomic_store(&w->last, agd_clock());
@@ -128,38 +130,50 @@ static agd_code start_thread(agd_watchdog *w, agd_status *st) {
   return error == 0 ? AGD_OK : agd_fail(st, AGD_EDATA, "cannot start a thread: %s", strerror(error));
 }
 
-static void release(agd_watchdog **watchdog) {
-  agd_release(&(*watchdog)->process);
-  agd_release(&(*watchdog)->world_rank);
-  agd_release(watchdog);
+static void release(agd_watchdog *w) {
+  if (w == NULL) return;
+  agd_release(&w->member);
+  agd_release(&w);
 }
 
-agd_code agd_watchdog_start(const agd_comm *comm, double timeout, agd_watchdog **out, agd_status *st) {
+static void stop(agd_watchdog *w) {
+  pthread_mutex_lock(&w->mutex);
+  w->stopped = true;
+  pthread_cond_signal(&w->stopping);
+  pthread_mutex_unlock(&w->mutex);
+  pthread_join(w->thread, NULL);
+  pthread_cond_destroy(&w->stopping);
+  pthread_mutex_destroy(&w->mutex);
+}
+
+agd_code agd_watchdog_start(agd_comm *comm, double timeout, agd_status *st) {
   const size_t ranks = (size_t)comm->node_size;
-  const int process = (int)getpid();
+  const struct member self = {(int)getpid(), comm->rank};
   agd_watchdog *w = NULL;
-  *out = NULL;
+  AGD_REQUIRE(comm->watchdog == NULL);
   if (timeout <= 0 || comm->size == 1) return AGD_OK;
-  if (agd_allocate(1, sizeof *w, "the watchdog", (void **)&w, st) == AGD_OK &&
-      agd_allocate(ranks, sizeof(int), "the watchdog", (void **)&w->process, st) == AGD_OK)
-    agd_allocate(ranks, sizeof(int), "the watchdog", (void **)&w->world_rank, st);
+  if (agd_allocate(1, sizeof *w, "the watchdog", (void **)&w, st) == AGD_OK)
+    agd_allocate(ranks, sizeof self, "the watchdog", (void **)&w->member, st);
   agd_code code = agd_comm_agree(comm, st);
   if (code == AGD_OK) {
     w->rank = comm->rank, w->node_rank = comm->node_rank, w->node_size = comm->node_size, w->timeout = timeout;
-    MPI_Allgather(&process, 1, MPI_INT, w->process, 1, MPI_INT, comm->node);
-    MPI_Allgather(&comm->rank, 1, MPI_INT, w->world_rank, 1, MPI_INT, comm->node);
-    agd_watchdog_beat(w, 0, "the start of the training");
+    MPI_Allgather(&self, 2, MPI_INT, w->member, 2, MPI_INT, comm->node);
+    w->what = "the start of the training";
+    w->last = agd_clock();
     w->patient = true;
     const bool started = start_thread(w, st) == AGD_OK;
     code = agd_comm_agree(comm, st);
-    if (code == AGD_OK) newest = *out = w;
-    if (code != AGD_OK && started) agd_watchdog_stop(&w);
+    if (code != AGD_OK && started) stop(w);
   }
-  if (code != AGD_OK && w != NULL) release(&w);
+  if (code == AGD_OK)
+    newest = comm->watchdog = w;
+  else
+    release(w);
   return code;
 }
 
-void agd_watchdog_beat(agd_watchdog *w, uint64_t step, const char *what) {
+void agd_watchdog_beat(const agd_comm *comm, uint64_t step, const char *what) {
+  agd_watchdog *w = comm->watchdog;
   if (w == NULL) return;
   atomic_store_explicit(&w->step, step, memory_order_relaxed);
   atomic_store_explicit(&w->what, what, memory_order_relaxed);
@@ -167,8 +181,8 @@ void agd_watchdog_beat(agd_watchdog *w, uint64_t step, const char *what) {
   atomic_store_explicit(&w->patient, false, memory_order_relaxed);
 }
 
-void agd_watchdog_note(agd_watchdog *w, const char *what) {
-  atomic_store_explicit(&w->what, what, memory_order_relaxed);
+void agd_watchdog_note(const agd_comm *comm, const char *what) {
+  if (comm->watchdog != NULL) atomic_store_explicit(&comm->watchdog->what, what, memory_order_relaxed);
 }
 
 void agd_watchdog_place(char *text, size_t size) {
@@ -178,16 +192,10 @@ void agd_watchdog_place(char *text, size_t size) {
     snprintf(text, size, "after step %llu, in %s", (unsigned long long)newest->step, newest->what);
 }
 
-void agd_watchdog_stop(agd_watchdog **watchdog) {
-  agd_watchdog *w = *watchdog;
-  if (w == NULL) return;
-  if (newest == w) newest = NULL;
-  pthread_mutex_lock(&w->mutex);
-  w->stopped = true;
-  pthread_cond_signal(&w->stopping);
-  pthread_mutex_unlock(&w->mutex);
-  pthread_join(w->thread, NULL);
-  pthread_cond_destroy(&w->stopping);
-  pthread_mutex_destroy(&w->mutex);
-  release(watchdog);
+void agd_watchdog_stop(agd_comm *comm) {
+  if (comm->watchdog == NULL) return;
+  if (newest == comm->watchdog) newest = NULL;
+  stop(comm->watchdog);
+  release(comm->watchdog);
+  comm->watchdog = NULL;
 }

@@ -76,11 +76,6 @@ strike() { # strike <call> <fault>
   check "$session" "$code" "$(date +%s)"
   tried=$((tried + 1))
 }
-# The watch begins with the first gathering of all, and ends before the last agreements of the program; the call before
-# them may be one that nobody waits in.
-is_watched() { # is_watched <call>
-  (($1 > watched && $1 < ${#names[@]} - 5))
-}
 for exchange in window allreduce buckets; do
   whole=$work/$exchange
   (train "$exchange")
@@ -89,13 +84,14 @@ for exchange in window allreduce buckets; do
     (FAULT_NAMES=$work/names faulty run)
     mapfile -t names <"$work/names"
     ((${#names[@]} > 50)) || { echo "only ${#names[@]} calls were seen" && exit 1; }
+    # the watch begins with the first gathering of all, and outlasts MPI
     watched=$(grep -n -m 1 MPI_Allgather "$work/names" | cut -d: -f1)
     faults=(kill stop error)
     for ((c = 1 + rank * (stride / 2); c <= ${#names[@]}; c += stride)); do
       turn=("${faults[c / stride % 3]}")
       ((stride > 1)) || turn=("${faults[@]}")
       for f in "${turn[@]}"; do
-        if [[ $f != stop ]] || is_watched "$c"; then strike "$c" "$f"; fi
+        if [[ $f != stop ]] || ((c > watched)); then strike "$c" "$f"; fi
       done
     done
     echo "$exchange, rank $rank: ${#names[@]} calls"
