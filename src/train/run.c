@@ -356,6 +356,17 @@ static agd_code find_begun(const char *folder, bool *ours, agd_status *st) {
   return AGD_OK;
 }
 
+/* A copy, because checkpoints may be on another file system, and the final weights stay until the run goes on. */
+static agd_code copy_weights(const char *from, const char *to, agd_status *st) {
+  void *content;
+  size_t size;
+  agd_trailer_state trailer;
+  AGD_TRY(agd_file_read(from, &content, &size, &trailer, st));
+  const agd_code code = agd_file_replace(to, content, size, true, st);
+  agd_release(&content);
+  return code;
+}
+
 agd_code agd_run_find_checkpoint(const agd_run *run, char *checkpoint, void (*note)(const char *), agd_status *st) {
   char folder[AGD_PATH_MAX], final[AGD_PATH_MAX];
   agd_status none = {0};
@@ -373,7 +384,7 @@ agd_code agd_run_find_checkpoint(const agd_run *run, char *checkpoint, void (*no
   } else if (training.step > agd_checkpoint_step(checkpoint)) {
     agd_run_checkpoint_path(run, training.step, checkpoint, AGD_PATH_MAX);
     code = agd_folder_create(folder, st);
-    if (code == AGD_OK && rename(final, checkpoint) != 0) code = write_failed(run->folder, "checkpoints", st);
+    if (code == AGD_OK) code = copy_weights(final, checkpoint, st);
   }
   agd_training_clear(&training);
   agd_model_destroy(&model);

@@ -63,6 +63,18 @@ ends=(17 54) # of 27
 interrupted 3 accumulate --set train.accumulate=3 --set train.clip_norm=1 --set model.batch_norm.recalibrate=eval
 ends=(47 170)
 interrupted 2 raw --set data.standardize=false --set checkpoint.every_epochs=0 --set checkpoint.keep=1
+# Final weights newer than every checkpoint, which are on another file system; a resumption that is refused leaves them.
+raw=(--set data.standardize=false --set checkpoint.every_epochs=0 --set checkpoint.keep=1 --set train.epochs=5)
+elsewhere=$(mktemp -d /dev/shm/allegrad-test.XXXXXX)
+trap 'rm -rf "$work" "$elsewhere"' EXIT
+mv "$work/raw/checkpoints" "$elsewhere"
+ln -s "$elsewhere/checkpoints" "$work/raw/checkpoints"
+run 1 2 train "$work/job.yaml" --run "$work/raw" "${raw[@]}" --set train.batch=128 --resume
+[[ -f $work/raw/final.weights.h5 ]] || fail 'the final weights are gone'
+run 0 2 train "$work/job.yaml" --run "$work/raw" "${raw[@]}" --resume
+data 'after step 320,'
+run 0 2 train "$work/job.yaml" --run "$work/raw-five" "${raw[@]}"
+same_run raw-five raw
 ends=(80 160) # between, the running averages are each rank's own
 interrupted 4 none --set model.batch_norm.sync=none
 

@@ -76,7 +76,7 @@ cluster_slurm() {
   chmod 400 "$cluster/munge/key"
   mkdir /run/munge # where libmunge looks
   munged --foreground --force --key-file="$cluster/munge/key" --pid-file=/run/munge/pid --seed-file="$cluster/munge/seed" \
-    --log-file="$cluster/munge/log" &
+    --log-file="$cluster/munge/log" >"$cluster/munge/out" 2>&1 &
   cat >"$cluster/slurm.conf" <<CONF
 ClusterName=allegrad
 SlurmctldHost=control(10.9.8.1)
